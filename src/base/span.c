@@ -1,0 +1,81 @@
+#include "base/span.h"
+
+static unsigned char fold(char c)
+{
+    return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+}
+
+bool span_eq_nocase(struct span a, struct span b)
+{
+    if (a.n != b.n)
+        return false;
+    for (size_t i = 0; i < a.n; i++)
+        if (a.p[i] != b.p[i] && fold(a.p[i]) != fold(b.p[i]))
+            return false;
+    return true;
+}
+
+size_t span_find(struct span s, char c)
+{
+    const char *hit = s.n ? memchr(s.p, c, s.n) : NULL;
+    return hit ? (size_t)(hit - s.p) : s.n;
+}
+
+bool span_cut(struct span s, char c, struct span *head, struct span *tail)
+{
+    size_t at = span_find(s, c);
+    *head = span(s.p, at);
+    *tail = span_from(s, at + 1);
+    return at < s.n;
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+struct span span_trim(struct span s)
+{
+    while (s.n && is_blank(s.p[0]))
+        s = span(s.p + 1, s.n - 1);
+    while (s.n && is_blank(s.p[s.n - 1]))
+        s.n--;
+    return s;
+}
+
+enum err span_to_u64(struct span s, uint64_t *value)
+{
+    if (s.n == 0)
+        return ERR_BAD_REQUEST;
+    uint64_t sum = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return ERR_BAD_REQUEST;
+        if (__builtin_mul_overflow(sum, 10u, &sum) ||
+            __builtin_add_overflow(sum, (uint64_t)(s.p[i] - '0'), &sum))
+            return ERR_BAD_REQUEST;
+    }
+    *value = sum;
+    return ERR_OK;
+}
+
+int span_cmp(struct span a, struct span b)
+{
+    size_t n = MIN(a.n, b.n);
+    int order = n ? memcmp(a.p, b.p, n) : 0;
+    if (order != 0)
+        return order;
+    return a.n < b.n ? -1 : a.n > b.n;
+}
+
+bool span_eq_secret(struct span a, struct span b)
+{
+    if (a.n != b.n)
+        return false;
+    unsigned char difference = 0;
+    for (size_t i = 0; i < a.n; i++)
+        difference |= (unsigned char)(a.p[i] ^ b.p[i]);
+    /* The barrier keeps the compiler from leaving the loop at the first difference. */
+    __asm__ volatile("" : "+r"(difference));
+    return difference == 0;
+}

@@ -8,17 +8,39 @@
 
 enum { PARTS_MAX = 1024 }; /* IOV_MAX on Linux */
 
-enum err io_open(struct io *io, int fd, void (*on_event)(struct io *io))
+static enum err register_io(struct io *io, int operation)
 {
     struct loop *l = loop_self();
     ASSERT(l != NULL);
-    *io = (struct io){.fd = fd, .on_event = on_event};
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                                 .data.ptr = io};
-    if (sys.epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0)
+    if (sys.epoll_ctl(l->epoll_fd, operation, io->fd, &event) == 0)
         return ERR_OK;
-    io->fd = -1;
     return errno == ENOMEM || errno == ENOSPC ? ERR_NO_MEMORY : ERR_IO;
+}
+
+enum err io_open(struct io *io, int fd, void (*on_event)(struct io *io))
+{
+    *io = (struct io){.fd = fd, .on_event = on_event};
+    enum err e = register_io(io, EPOLL_CTL_ADD);
+    if (e != ERR_OK)
+        io->fd = -1;
+    return e;
+}
+
+enum err io_move(struct io *to, struct io *from, void (*on_event)(struct io *io))
+{
+    ASSERT(from->reader == NULL);
+    ASSERT(from->writer == NULL);
+    *to = *from;
+    to->on_event = on_event;
+    from->fd = -1;
+    /* Events of this round that name `from` are dropped with its descriptor; the kernel tells
+     * what is ready once more for a modified registration. */
+    enum err e = register_io(to, EPOLL_CTL_MOD);
+    if (e != ERR_OK)
+        io_close(to);
+    return e;
 }
 
 void io_close(struct io *io)

@@ -35,6 +35,10 @@ struct io {
 /* Registers a non-blocking descriptor. On failure the descriptor is still the caller's. */
 MUST_USE enum err io_open(struct io *io, int fd, void (*on_event)(struct io *io));
 
+/* Moves the descriptor to another struct, where its events go from now on; `from` is closed then.
+ * What is ready is told again, so nothing is lost. Nobody may wait on it. */
+MUST_USE enum err io_move(struct io *to, struct io *from, void (*on_event)(struct io *io));
+
 /* Nobody may wait on it. */
 void io_close(struct io *io);
 

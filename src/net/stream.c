@@ -18,6 +18,12 @@ enum err stream_open(struct stream *s, int fd, void (*on_event)(struct io *io))
     return e;
 }
 
+enum err stream_move(struct stream *to, struct stream *from, void (*on_event)(struct io *io))
+{
+    to->tls = from->tls;
+    return io_move(&to->io, &from->io, on_event);
+}
+
 void stream_close(struct stream *s)
 {
     io_close(&s->io);

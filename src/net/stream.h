@@ -22,6 +22,11 @@ struct stream {
 /* Takes a connected, non-blocking descriptor; closes it on failure. TCP_NODELAY is set. */
 MUST_USE enum err stream_open(struct stream *s, int fd, void (*on_event)(struct io *io));
 
+/* Moves a stream to another place: the events go there from now on. What is readable now is told
+ * again. Nobody may wait on it. On failure it is closed. */
+MUST_USE enum err stream_move(struct stream *to, struct stream *from,
+                              void (*on_event)(struct io *io));
+
 /* Ends TLS as far as that needs no waiting, and closes. */
 void stream_close(struct stream *s);
 

@@ -15,6 +15,7 @@
 #define PENSTOCK_HTTP_SERVER_H
 
 #include "base/arena.h"
+#include "base/builder.h"
 #include "fiber/fiber.h"
 #include "http/message.h"
 #include "net/buffer.h"
@@ -96,7 +97,8 @@ struct http_request {
     void *connection;
     struct fiber *fiber;
     struct span body;
-    bool body_is_read, is_draining;
+    struct builder unpacked; /* a body that came packed */
+    bool body_is_read;
 };
 
 /* The whole body, decompressed, bounded by body_max; sends 100 Continue when the caller waits for

@@ -34,6 +34,11 @@ bool stream_is_readable(const struct stream *s)
     return s->io.is_readable;
 }
 
+enum err stream_wait_readable(struct stream *s, int64_t deadline)
+{
+    return stream_is_readable(s) ? ERR_OK : io_wait(&s->io, IO_READ, deadline);
+}
+
 enum err stream_read(struct stream *s, void *buffer, size_t n, int64_t deadline, size_t *got)
 {
     return io_read(&s->io, buffer, n, deadline, got);

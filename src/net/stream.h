@@ -38,6 +38,9 @@ static inline bool stream_is_open(const struct stream *s)
 /* True when a read may find something: bytes that TLS already holds count. */
 bool stream_is_readable(const struct stream *s);
 
+/* Waits until stream_is_readable. */
+MUST_USE SUSPENDS enum err stream_wait_readable(struct stream *s, int64_t deadline);
+
 MUST_USE SUSPENDS enum err stream_read(struct stream *s, void *buffer, size_t n, int64_t deadline,
                                        size_t *got);
 

@@ -1,0 +1,829 @@
+/* HTTP/1.1 connections of callers.
+ *
+ *            bytes             head complete          answer sent
+ *     IDLE ---------> READING ---------------> BUSY ---------------> IDLE
+ *                        |                       |  (close asked, or the request unread)
+ *                        | refused               v
+ *                        +------------------> LINGERING ----> closed
+ *
+ * The connection reads heads on the loop, without a fiber; a complete head is served in one. After
+ * a refusal it lingers: what the caller still sends is read and dropped for a moment, because
+ * closing with unread bytes makes the kernel reset the connection before the answer is read. */
+#include "base/mem.h"
+#include "base/sys.h"
+#include "http/chunk.h"
+#include "http/h1_parse.h"
+#include "http/h1_write.h"
+#include "http/server_impl.h"
+
+#include <stdio.h>
+
+enum {
+    RECEIVE_MIN = 8192, /* room to read to; one buffer of the usual size */
+    COPY_MAX = 3072,    /* a head and body up to this are copied, and the buffer is free again */
+    LINGER_BYTES = 1 << 20, /* read and dropped while lingering */
+    PARTS_MAX = 24,         /* pieces of one answer */
+    REPLY_HEAD_MAX = 64 * 1024,
+};
+static const int64_t LINGER_NS = 2 * NS_PER_S;
+static const int64_t DRAIN_IDLE_NS = 1 * NS_PER_S;
+static const int64_t PROBE_NS = 1 * NS_PER_S;
+
+static const struct span preface = SPAN_INIT("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+
+enum h1_state { H1_IDLE, H1_READING, H1_BUSY, H1_LINGERING, H1_CLOSED };
+
+struct h1_connection {
+    struct http_connection base;
+    struct grave grave;
+    struct timer timer; /* set at or before deadline_ns */
+    int64_t deadline_ns;
+    enum h1_state state;
+    struct h1_parser parser;
+    struct http_request *rq;  /* READING (once a piece came) and BUSY */
+    struct buffer *buffer;    /* received; from `at` on not yet consumed */
+    struct buffer *body;      /* of the request, when it did not fit */
+    struct buffer *spill;     /* pieces of a chunked body, and what is pipelined behind it */
+    struct builder chunks;    /* of the request, when it came in chunks */
+    struct span pending_head; /* of the answer: leaves with its first piece */
+    uint64_t reply_left;      /* of a body with a length */
+    uint64_t lingered;
+    bool served_before; /* not the first request: HTTP/2 is no longer possible */
+    bool keep_alive, reply_is_chunked, request_is_read, was_aborted;
+};
+
+static const struct http_reply_ops h1_ops;
+
+static struct h1_connection *of_base(struct http_connection *base)
+{
+    return CONTAINER_OF(base, struct h1_connection, base);
+}
+
+/* --- life and death --------------------------------------------------------------------------- */
+
+static void release(struct grave *g)
+{
+    mem_free(CONTAINER_OF(g, struct h1_connection, grave));
+}
+
+static void drop_buffer(struct h1_connection *c)
+{
+    buffer_put(c->buffer);
+    c->buffer = NULL;
+}
+
+static void drop_body(struct h1_connection *c)
+{
+    buffer_put(c->body);
+    c->body = NULL;
+    builder_deinit(&c->chunks);
+}
+
+static void close_connection(struct h1_connection *c)
+{
+    ASSERT(c->state != H1_CLOSED);
+    c->state = H1_CLOSED;
+    timer_stop(&c->timer);
+    drop_body(c);
+    drop_buffer(c);
+    buffer_put(c->spill);
+    if (c->rq)
+        request_free(c->rq);
+    c->rq = NULL;
+    if (stream_is_open(&c->base.stream))
+        stream_close(&c->base.stream);
+    server_remove(&c->base);
+    c->grave.release = release;
+    loop_bury(&c->grave);
+}
+
+/* The timer is only ever moved forward: one that fires early is set again, so that a busy
+ * connection does not touch it. */
+static void set_deadline(struct h1_connection *c, int64_t deadline_ns)
+{
+    c->deadline_ns = deadline_ns;
+    if (deadline_ns != FIBER_FOREVER && (!timer_is_set(&c->timer) || c->timer.at_ns > deadline_ns))
+        loop_set_timer(&c->timer, deadline_ns);
+}
+
+static void linger(struct h1_connection *c);
+static void receive(struct h1_connection *c);
+
+/* Small answers of the connection itself: refusals that no handler sees. One try; then it lingers.
+ */
+static void refuse(struct h1_connection *c, enum err code, const char *why)
+{
+    char text[1024];
+    struct builder out;
+    const struct err_info *info = err_info(code);
+    builder_init_fixed(&out, text, sizeof text);
+    char body[512];
+    int n = snprintf(body, sizeof body,
+                     "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,"
+                     "\"code\":\"%s\"}}\n",
+                     why ? why : info->text, info->type, info->code);
+    builder_printf(&out,
+                   "HTTP/1.1 %d %.*s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+                   "Connection: close\r\n%s\r\n%s",
+                   info->status, SPAN_ARG(http_reason(info->status)), n,
+                   info->status == 503 ? "Retry-After: 1\r\n" : "", body);
+    struct iovec part = {text, builder_span(&out).n};
+    size_t done;
+    (void)!stream_try_write(&c->base.stream, &part, 1, &done);
+    linger(c);
+}
+
+static void linger(struct h1_connection *c)
+{
+    if (c->rq)
+        request_free(c->rq);
+    c->rq = NULL;
+    drop_body(c);
+    drop_buffer(c);
+    c->state = H1_LINGERING;
+    if (c->base.stream.tls || shutdown(c->base.stream.io.fd, SHUT_WR) != 0) {
+        close_connection(c); /* TLS: its close says that the answer is complete */
+        return;
+    }
+    set_deadline(c, loop_now() + LINGER_NS);
+    if (c->base.stream.io.is_readable)
+        receive(c);
+}
+
+static void read_and_drop(struct h1_connection *c)
+{
+    char piece[2048];
+    size_t got;
+    enum err e;
+    while ((e = stream_try_read(&c->base.stream, piece, sizeof piece, &got)) == ERR_OK) {
+        c->lingered += got;
+        if (c->lingered > LINGER_BYTES)
+            break;
+    }
+    if (e != ERR_AGAIN)
+        close_connection(c);
+}
+
+/* --- heads ------------------------------------------------------------------------------------ */
+
+static _Thread_local struct http_field shared_fields[HTTP_FIELDS_MAX];
+
+/* Fields are parsed into a place that all connections share; they move to the request's own arena
+ * when the head is complete (just those that came) or has to wait for more (room for all). */
+static bool own_fields(struct http_request *rq, uint32_t room)
+{
+    if (rq->head.fields != shared_fields)
+        return true;
+    struct http_field *own = arena_alloc(&rq->arena, MAX(room, 1u) * sizeof *own);
+    if (!own)
+        return false;
+    memcpy(own, shared_fields, rq->head.field_count * sizeof *own);
+    rq->head.fields = own;
+    rq->head.field_max = room;
+    return true;
+}
+
+static bool is_http2(const struct h1_connection *c, struct span bytes)
+{
+    return !c->served_before && span_starts(bytes, span(preface.p, MIN(bytes.n, preface.n)));
+}
+
+static void become_http2(struct h1_connection *c)
+{
+    struct span bytes = buffer_rest(c->buffer);
+    h2_connection_start(c->base.server, &c->base.stream, &c->base.peer, c->base.listener_tag,
+                        bytes);
+    close_connection(c);
+}
+
+/* A small request is copied out of the buffer that all connections want next. */
+static void settle_bytes(struct h1_connection *c)
+{
+    struct http_request *rq = c->rq;
+    struct span bytes = buffer_rest(c->buffer);
+    uint64_t body = rq->head.framing == HTTP_BODY_LENGTH ? rq->head.content_length : 0;
+    bool is_whole = rq->head.framing != HTTP_BODY_CHUNKED && body <= COPY_MAX &&
+                    c->parser.consumed + body == bytes.n && bytes.n <= COPY_MAX;
+    char *own = is_whole ? arena_bytes(&rq->arena, bytes.n) : NULL;
+    if (!own)
+        return;
+    memcpy(own, bytes.p, bytes.n);
+    http_head_rebase(&rq->head, bytes.p, own);
+    rq->body = span(own + c->parser.consumed, (size_t)body);
+    c->request_is_read = true;
+    drop_buffer(c);
+}
+
+static void serve(void *arg);
+
+static void start_request(struct h1_connection *c)
+{
+    struct http_request *rq = c->rq;
+    struct http_server *s = c->base.server;
+    if (!own_fields(rq, rq->head.field_count) || server_is_overloaded(s)) {
+        s->stats.shed++;
+        refuse(c, ERR_OVERLOADED, NULL);
+        return;
+    }
+    c->served_before = true;
+    c->keep_alive = rq->head.keep_alive && !s->is_draining;
+    c->request_is_read = false;
+    settle_bytes(c);
+    if (!c->request_is_read)
+        c->buffer->at += c->parser.consumed;
+    rq->connection = c;
+    rq->ops = &h1_ops;
+    rq->peer = &c->base.peer;
+    rq->listener_tag = c->base.listener_tag;
+    rq->received_ns = loop_now();
+    c->state = H1_BUSY;
+    c->deadline_ns = FIBER_FOREVER;
+    rq->fiber = fiber_spawn(serve, c, "request");
+    if (!rq->fiber) {
+        s->stats.shed++;
+        refuse(c, ERR_OVERLOADED, NULL);
+    }
+}
+
+static void await_more(struct h1_connection *c)
+{
+    if (!own_fields(c->rq, HTTP_FIELDS_MAX)) {
+        close_connection(c);
+        return;
+    }
+    if (c->state == H1_IDLE)
+        set_deadline(c, loop_now() + c->base.server->settings.header_timeout_ns);
+    c->state = H1_READING;
+}
+
+static void begin_head(struct h1_connection *c)
+{
+    if (c->rq)
+        return;
+    c->rq = request_new(c->base.server);
+    if (!c->rq)
+        return;
+    http_head_init(&c->rq->head, shared_fields, HTTP_FIELDS_MAX);
+    h1_parser_init(&c->parser);
+}
+
+/* Looks at what was received. */
+static void parse(struct h1_connection *c)
+{
+    struct span bytes = buffer_rest(c->buffer);
+    if (UNLIKELY(bytes.n >= 4 && is_http2(c, bytes))) { /* shorter: could still be POST */
+        become_http2(c);
+        return;
+    }
+    begin_head(c);
+    if (!c->rq) {
+        close_connection(c);
+        return;
+    }
+    enum err e = h1_parse_request(&c->parser, bytes, &c->rq->head);
+    if (LIKELY(e == ERR_OK)) {
+        start_request(c);
+    } else if (e == ERR_AGAIN) {
+        await_more(c);
+    } else {
+        c->base.server->stats.bad_requests++;
+        refuse(c, e, c->parser.why);
+    }
+}
+
+/* Room for more of a head; the parser bounds it, so one larger buffer is always enough. */
+static bool make_room(struct h1_connection *c)
+{
+    if (!c->buffer) {
+        c->buffer = buffer_take(RECEIVE_MIN);
+        return c->buffer != NULL;
+    }
+    if (c->buffer->n < c->buffer->room)
+        return true;
+    struct span rest = buffer_rest(c->buffer);
+    struct buffer *wider = buffer_take(MAX(rest.n * 2, (size_t)BUFFER_USUAL));
+    if (!wider)
+        return false;
+    memcpy(wider->p, rest.p, rest.n);
+    wider->n = rest.n;
+    if (c->rq)
+        http_head_rebase(&c->rq->head, rest.p, wider->p);
+    buffer_put(c->buffer);
+    c->buffer = wider;
+    return true;
+}
+
+/* The socket has bytes, or its end. On the loop, or at the end of the fiber that answered. */
+static void receive(struct h1_connection *c)
+{
+    if (c->state == H1_LINGERING) {
+        read_and_drop(c);
+        return;
+    }
+    if (!make_room(c)) {
+        c->base.server->stats.shed++;
+        refuse(c, ERR_OVERLOADED, NULL);
+        return;
+    }
+    size_t got;
+    enum err e = stream_try_read(&c->base.stream, c->buffer->p + c->buffer->n,
+                                 c->buffer->room - c->buffer->n, &got);
+    if (e == ERR_OK) {
+        c->buffer->n += got;
+        parse(c);
+    } else if (e != ERR_AGAIN) {
+        close_connection(c);
+    } else if (c->state == H1_IDLE && buffer_rest(c->buffer).n == 0) {
+        drop_buffer(c);
+    }
+}
+
+/* --- serving ---------------------------------------------------------------------------------- */
+
+static void become_idle(struct h1_connection *c)
+{
+    struct http_server *s = c->base.server;
+    c->state = H1_IDLE;
+    set_deadline(c,
+                 loop_now() + (s->is_draining ? DRAIN_IDLE_NS : s->settings.keepalive_timeout_ns));
+    if (c->buffer && buffer_rest(c->buffer).n > 0) {
+        parse(c); /* the next request is here already */
+        return;
+    }
+    drop_buffer(c);
+    if (stream_is_readable(&c->base.stream))
+        receive(c);
+}
+
+static void cut_connection(struct h1_connection *c)
+{
+    /* A reset, not an end: an answer without a length must not look complete. */
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(c->base.stream.io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    close_connection(c);
+}
+
+/* True when bytes of the request's body may still come. */
+static bool has_unread_body(const struct h1_connection *c)
+{
+    const struct http_head *head = &c->rq->head;
+    return !c->request_is_read && (head->framing == HTTP_BODY_CHUNKED || head->content_length > 0);
+}
+
+static void forget_request(struct h1_connection *c)
+{
+    request_free(c->rq);
+    c->rq = NULL;
+    c->pending_head = (struct span){0};
+    drop_body(c);
+    if (c->spill && buffer_rest(c->spill).n > 0) { /* the next request begins there */
+        drop_buffer(c);
+        c->buffer = c->spill;
+    } else {
+        buffer_put(c->spill);
+    }
+    c->spill = NULL;
+}
+
+static void serve(void *arg)
+{
+    struct h1_connection *c = arg;
+    request_serve(c->rq);
+    bool may_go_on = c->keep_alive && !has_unread_body(c) && !c->base.server->is_draining;
+    forget_request(c);
+    if (c->was_aborted)
+        cut_connection(c);
+    else if (may_go_on)
+        become_idle(c);
+    else
+        linger(c);
+}
+
+/* --- events ----------------------------------------------------------------------------------- */
+
+static void on_busy_event(struct h1_connection *c)
+{
+    const struct io *io = &c->base.stream.io;
+    if (!c->rq || !c->rq->fiber)
+        return;
+    if (io->is_broken || (io->is_hung_up && c->rq->settings->half_close == HALF_CLOSE_ABORT))
+        fiber_cancel(c->rq->fiber, CANCEL_CLIENT_GONE);
+    else if (io->is_hung_up && c->rq->settings->half_close == HALF_CLOSE_PROBE)
+        set_deadline(c, loop_now() + PROBE_NS);
+}
+
+static void on_event(struct io *io)
+{
+    struct h1_connection *c = CONTAINER_OF(io, struct h1_connection, base.stream.io);
+    if (c->state == H1_BUSY)
+        on_busy_event(c);
+    else if (io->is_readable)
+        receive(c);
+}
+
+/* A caller that sent FIN is asked whether it still reads: a closed socket answers an interim
+ * response with a reset, which cancels the request. */
+static void probe(struct h1_connection *c)
+{
+    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct iovec part = {(void *)(uintptr_t)interim, sizeof interim - 1};
+    size_t done;
+    if (c->rq->status != 0 || c->rq->head.minor == 0)
+        return; /* the answer itself will tell */
+    (void)!stream_try_write(&c->base.stream, &part, 1, &done);
+    set_deadline(c, loop_now() + 5 * PROBE_NS);
+}
+
+static void on_timer(struct timer *t)
+{
+    struct h1_connection *c = CONTAINER_OF(t, struct h1_connection, timer);
+    if (c->deadline_ns == FIBER_FOREVER)
+        return;
+    if (c->deadline_ns > loop_now()) {
+        loop_set_timer(t, c->deadline_ns);
+        return;
+    }
+    c->base.server->stats.timeouts += c->state == H1_READING;
+    switch (c->state) {
+    case H1_READING:
+        refuse(c, ERR_SLOW_CLIENT, "the head of the request did not arrive in time");
+        break;
+    case H1_BUSY:
+        probe(c);
+        break;
+    case H1_IDLE:
+    case H1_LINGERING:
+        close_connection(c);
+        break;
+    case H1_CLOSED:
+        break;
+    }
+}
+
+static void drain(struct http_connection *base)
+{
+    struct h1_connection *c = of_base(base);
+    /* An idle caller may be sending right now: its request is answered, with Connection: close. */
+    if (c->state == H1_IDLE)
+        set_deadline(c, loop_now() + DRAIN_IDLE_NS);
+}
+
+static void abort_connection(struct http_connection *base)
+{
+    struct h1_connection *c = of_base(base);
+    if (c->state == H1_BUSY && c->rq && c->rq->fiber) {
+        c->was_aborted = true;
+        fiber_cancel(c->rq->fiber, CANCEL_DRAIN);
+    } else if (c->state != H1_BUSY) {
+        close_connection(c);
+    }
+}
+
+static struct h1_connection *new_connection(struct http_server *s,
+                                            const struct sockaddr_storage *peer, int tag)
+{
+    struct h1_connection *c = mem_calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->base.peer = *peer;
+    c->base.listener_tag = tag;
+    c->base.drain = drain;
+    c->base.abort = abort_connection;
+    timer_init(&c->timer, on_timer);
+    server_add(s, &c->base);
+    return c;
+}
+
+static void opened(struct h1_connection *c, enum err e)
+{
+    if (e != ERR_OK) {
+        close_connection(c);
+        return;
+    }
+    set_deadline(c, loop_now() + c->base.server->settings.header_timeout_ns);
+}
+
+void h1_connection_accept(struct http_server *s, int fd, const struct sockaddr_storage *peer,
+                          int tag)
+{
+    struct h1_connection *c = new_connection(s, peer, tag);
+    if (!c) {
+        sys.close(fd);
+        return;
+    }
+    opened(c, stream_open(&c->base.stream, fd, on_event));
+}
+
+void h1_connection_start(struct http_server *s, struct stream *stream,
+                         const struct sockaddr_storage *peer, int tag)
+{
+    struct h1_connection *c = new_connection(s, peer, tag);
+    if (!c) {
+        stream_close(stream);
+        return;
+    }
+    opened(c, stream_move(&c->base.stream, stream, on_event));
+    if (c->state != H1_CLOSED && stream_is_readable(&c->base.stream))
+        receive(c);
+}
+
+/* --- the request's body ----------------------------------------------------------------------- */
+
+static SUSPENDS enum err send_continue(struct h1_connection *c)
+{
+    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    if (!c->rq->head.expects_continue || c->rq->head.minor == 0)
+        return ERR_OK;
+    struct iovec part = {(void *)(uintptr_t)interim, sizeof interim - 1};
+    return stream_write(&c->base.stream, &part, 1, loop_now() + c->rq->settings->write_timeout_ns);
+}
+
+static enum err too_large(struct http_request *rq)
+{
+    return fail(&rq->failure, ERR_TOO_LARGE, "the body is larger than %llu bytes",
+                (unsigned long long)rq->settings->body_max);
+}
+
+/* What came with the head is copied once; the rest is read to its place, and not a byte more. */
+static SUSPENDS enum err read_length(struct h1_connection *c)
+{
+    struct http_request *rq = c->rq;
+    if (rq->head.content_length > rq->settings->body_max)
+        return too_large(rq);
+    size_t n = (size_t)rq->head.content_length;
+    struct span here = buffer_rest(c->buffer);
+    if (here.n >= n) {
+        rq->body = span(here.p, n);
+        c->buffer->at += n;
+        return ERR_OK;
+    }
+    c->body = buffer_take(n);
+    if (!c->body)
+        return fail(&rq->failure, ERR_OVERLOADED, "no room for a body of %zu bytes", n);
+    memcpy(c->body->p, here.p, here.n);
+    c->body->n = here.n;
+    c->buffer->at += here.n;
+    if (here.n == 0)
+        TRY(send_continue(c));
+    while (c->body->n < n) {
+        size_t got;
+        int64_t deadline = loop_now() + rq->settings->body_timeout_ns;
+        TRY(stream_read(&c->base.stream, c->body->p + c->body->n, n - c->body->n, deadline, &got));
+        c->body->n += got;
+    }
+    rq->body = span(c->body->p, n);
+    return ERR_OK;
+}
+
+/* The head's spans point into the buffer that came with it, so further pieces of a chunked body go
+ * to another one. */
+static SUSPENDS enum err read_spill(struct h1_connection *c)
+{
+    if (!c->spill)
+        c->spill = buffer_take(RECEIVE_MIN);
+    TRY_ALLOC(c->spill);
+    size_t got;
+    int64_t deadline = loop_now() + c->rq->settings->body_timeout_ns;
+    c->spill->n = c->spill->at = 0;
+    TRY(stream_read(&c->base.stream, c->spill->p, c->spill->room, deadline, &got));
+    c->spill->n = got;
+    return ERR_OK;
+}
+
+static SUSPENDS enum err decode_chunks(struct h1_connection *c, struct chunk_decoder *d)
+{
+    struct buffer *from = c->buffer;
+    while (!chunk_is_done(d)) {
+        struct span rest = buffer_rest(from), payload;
+        enum err e = chunk_next(d, &rest, &payload);
+        from->at = from->n - rest.n;
+        if (e == ERR_AGAIN) {
+            TRY(read_spill(c));
+            from = c->spill;
+            continue;
+        }
+        TRY(e);
+        builder_add(&c->chunks, payload);
+        TRY(builder_check(&c->chunks));
+    }
+    return ERR_OK;
+}
+
+static SUSPENDS enum err read_chunked(struct h1_connection *c)
+{
+    struct http_request *rq = c->rq;
+    struct chunk_decoder d;
+    chunk_decoder_init(&d, rq->settings->body_max);
+    builder_init(&c->chunks, (size_t)MIN(rq->settings->body_max, (uint64_t)SIZE_MAX));
+    if (buffer_rest(c->buffer).n == 0)
+        TRY(send_continue(c));
+    enum err e = decode_chunks(c, &d);
+    if (e == ERR_TOO_LARGE)
+        return too_large(rq);
+    if (e == ERR_BAD_REQUEST)
+        return fail(&rq->failure, e, "%s", d.why);
+    if (e == ERR_NO_MEMORY)
+        return fail(&rq->failure, ERR_OVERLOADED, "no room for the body");
+    TRY(e);
+    rq->body = builder_span(&c->chunks);
+    return ERR_OK;
+}
+
+static SUSPENDS enum err h1_read_body(struct http_request *rq)
+{
+    struct h1_connection *c = rq->connection;
+    if (c->request_is_read || rq->head.framing == HTTP_BODY_NONE)
+        return ERR_OK;
+    enum err e = rq->head.framing == HTTP_BODY_LENGTH ? read_length(c) : read_chunked(c);
+    if (e == ERR_OK)
+        c->request_is_read = true;
+    else
+        c->keep_alive = false; /* where the next request begins is not known */
+    return e;
+}
+
+static void h1_drop_body(struct http_request *rq)
+{
+    drop_body(rq->connection);
+}
+
+/* --- the answer ------------------------------------------------------------------------------- */
+
+static void write_framing(struct h1_writer *w, const struct http_request *rq,
+                          const struct http_reply_head *head, uint64_t body_bytes, bool keep_alive)
+{
+    bool has_body = head->status != 204 && head->status != 304;
+    if (has_body && body_bytes != HTTP_LENGTH_UNKNOWN)
+        h1_own_field_u64(w, SPAN("Content-Length"), body_bytes);
+    else if (has_body && rq->head.minor == 1)
+        h1_own_field(w, SPAN("Transfer-Encoding"), SPAN("chunked"));
+    if (!keep_alive)
+        h1_own_field(w, SPAN("Connection"), SPAN("close"));
+    else if (rq->head.minor == 0)
+        h1_own_field(w, SPAN("Connection"), SPAN("keep-alive"));
+}
+
+enum err h1_write_reply_head(struct builder *out, const struct http_request *rq,
+                             const struct http_reply_head *head, uint64_t body_bytes,
+                             bool keep_alive)
+{
+    struct h1_writer w;
+    h1_begin_response(&w, out, head->status);
+    h1_own_field(&w, SPAN("Date"), http_date());
+    for (size_t i = 0; i < head->field_count; i++)
+        h1_field(&w, head->fields[i].name, head->fields[i].value);
+    write_framing(&w, rq, head, body_bytes, keep_alive);
+    return h1_end(&w);
+}
+
+/* Heads are built here and leave at once; what the socket does not take moves to the arena. */
+static _Thread_local char scratch[REPLY_HEAD_MAX];
+
+static enum err build_head(struct h1_connection *c, const struct http_reply_head *head,
+                           uint64_t body_bytes, struct span *text)
+{
+    struct builder out;
+    builder_init_fixed(&out, scratch, sizeof scratch);
+    if (c->base.server->is_draining || has_unread_body(c) ||
+        (body_bytes == HTTP_LENGTH_UNKNOWN && c->rq->head.minor == 0))
+        c->keep_alive = false;
+    TRY(h1_write_reply_head(&out, c->rq, head, body_bytes, c->keep_alive));
+    *text = builder_span(&out);
+    return ERR_OK;
+}
+
+static struct iovec part_of(struct span s)
+{
+    return (struct iovec){(void *)(uintptr_t)s.p, s.n};
+}
+
+/* One try, and then the waiting way. Only parts[0] may lie in scratch. */
+static SUSPENDS enum err send_all(struct h1_connection *c, struct iovec *parts, int count)
+{
+    size_t done = 0;
+    enum err e = stream_try_write(&c->base.stream, parts, count, &done);
+    if (e != ERR_OK && e != ERR_AGAIN)
+        return e;
+    size_t first = parts[0].iov_len;
+    if (done < first && parts[0].iov_base == scratch) {
+        struct span rest = span(scratch, first), own;
+        if (!arena_dup(&c->rq->arena, rest, &own))
+            return ERR_NO_MEMORY;
+        parts[0] = part_of(own);
+    }
+    count = iovec_advance(&parts, count, done);
+    if (count == 0)
+        return ERR_OK;
+    return stream_write(&c->base.stream, parts, count,
+                        loop_now() + c->rq->settings->write_timeout_ns);
+}
+
+static SUSPENDS enum err note_write(struct h1_connection *c, enum err e)
+{
+    if (e == ERR_OK)
+        return e;
+    c->keep_alive = false;
+    c->was_aborted = true; /* the answer is broken off: nothing more may follow */
+    c->base.server->stats.timeouts += e == ERR_TIMEOUT;
+    return e;
+}
+
+static SUSPENDS enum err h1_reply(struct http_request *rq, const struct http_reply_head *head,
+                                  const struct span *body, size_t body_parts)
+{
+    struct h1_connection *c = rq->connection;
+    ASSERT(body_parts < PARTS_MAX);
+    struct iovec parts[PARTS_MAX];
+    struct span text;
+    uint64_t bytes = 0;
+    int count = 1;
+    for (size_t i = 0; i < body_parts; i++)
+        bytes += body[i].n;
+    TRY(build_head(c, head, bytes, &text));
+    rq->status = head->status;
+    rq->body_sent = bytes;
+    parts[0] = part_of(text);
+    for (size_t i = 0; i < body_parts && rq->head.method != HTTP_HEAD; i++)
+        if (body[i].n)
+            parts[count++] = part_of(body[i]);
+    return note_write(c, send_all(c, parts, count));
+}
+
+static SUSPENDS enum err h1_begin(struct http_request *rq, const struct http_reply_head *head,
+                                  uint64_t body_bytes)
+{
+    struct h1_connection *c = rq->connection;
+    struct span text;
+    TRY(build_head(c, head, body_bytes, &text));
+    if (!arena_dup(&rq->arena, text, &c->pending_head))
+        return ERR_NO_MEMORY;
+    rq->status = head->status;
+    c->reply_left = body_bytes;
+    c->reply_is_chunked = body_bytes == HTTP_LENGTH_UNKNOWN && rq->head.minor == 1;
+    return ERR_OK;
+}
+
+static SUSPENDS enum err h1_write(struct http_request *rq, struct span piece)
+{
+    struct h1_connection *c = rq->connection;
+    struct iovec parts[4];
+    char line[CHUNK_HEAD_MAX];
+    int count = 0;
+    if (!c->reply_is_chunked && c->reply_left != HTTP_LENGTH_UNKNOWN) {
+        ASSERT(piece.n <= c->reply_left);
+        c->reply_left -= piece.n;
+    }
+    if (c->pending_head.n)
+        parts[count++] = part_of(c->pending_head);
+    c->pending_head = (struct span){0};
+    if (rq->head.method != HTTP_HEAD) {
+        if (c->reply_is_chunked)
+            parts[count++] = (struct iovec){line, chunk_write_head(line, piece.n)};
+        parts[count++] = part_of(piece);
+        if (c->reply_is_chunked)
+            parts[count++] = part_of(CHUNK_END);
+        rq->body_sent += piece.n;
+    }
+    return count ? note_write(c, send_all(c, parts, count)) : ERR_OK;
+}
+
+static SUSPENDS enum err h1_flush(struct http_request *rq)
+{
+    struct h1_connection *c = rq->connection;
+    struct iovec part = part_of(c->pending_head);
+    c->pending_head = (struct span){0};
+    return part.iov_len ? note_write(c, send_all(c, &part, 1)) : ERR_OK;
+}
+
+static SUSPENDS enum err h1_end_reply(struct http_request *rq)
+{
+    struct h1_connection *c = rq->connection;
+    struct iovec parts[2];
+    int count = 0;
+    if (!c->reply_is_chunked && c->reply_left != HTTP_LENGTH_UNKNOWN)
+        ASSERT(c->reply_left == 0 || rq->head.method == HTTP_HEAD);
+    if (c->pending_head.n)
+        parts[count++] = part_of(c->pending_head);
+    c->pending_head = (struct span){0};
+    if (c->reply_is_chunked && rq->head.method != HTTP_HEAD)
+        parts[count++] = part_of(CHUNK_LAST);
+    return count ? note_write(c, send_all(c, parts, count)) : ERR_OK;
+}
+
+static void h1_cut(struct http_request *rq)
+{
+    struct h1_connection *c = rq->connection;
+    c->keep_alive = false;
+    c->was_aborted = true;
+}
+
+static const struct http_reply_ops h1_ops = {
+    .read_body = h1_read_body,
+    .drop_body = h1_drop_body,
+    .reply = h1_reply,
+    .begin = h1_begin,
+    .write = h1_write,
+    .flush = h1_flush,
+    .end = h1_end_reply,
+    .cut = h1_cut,
+};

@@ -19,7 +19,7 @@
 
 #include "base/err.h"
 
-enum { JSON_EDITS_MAX = 16, JSON_PIECES_MAX = JSON_EDITS_MAX * 5 + 1 };
+enum { JSON_EDITS_MAX = 16, JSON_PIECES_MAX = JSON_EDITS_MAX * 6 + 1 };
 
 enum json_change {
     JSON_REPLACE, /* the value `at` by `value` */

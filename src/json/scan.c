@@ -1,0 +1,444 @@
+/* scan.c -- the grammar, once, compiled for each kernel.
+ *
+ * scan_core is a loop over values: read one, then close the levels that end behind it, then a
+ * comma and perhaps a name, and on. The functions marked INLINE are inlined into it, and it into
+ * one function a kernel, so that the kernel's loop over string bytes stands in the middle of it
+ * without a call. Positions travel in `p`; NULL means failed, and the scan says why. */
+#include "json/scan.h"
+
+#include "json/kernel.h"
+#include "json/scan_state.h"
+#include "json/text_kernels.h"
+#include "json/value.h"
+
+#include <stdatomic.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef const char *(*text_fn)(const char *p, const char *end);
+
+static COLD const char *fail_at(struct scan *s, const char *at, enum err code, const char *reason)
+{
+    s->failed_at = at;
+    s->reason = reason;
+    s->failed = code;
+    return NULL;
+}
+
+static COLD const char *bad(struct scan *s, const char *at, const char *reason)
+{
+    return fail_at(s, at, ERR_BAD_JSON, at == s->end ? "the text ends too early" : reason);
+}
+
+INLINE bool is_digit(char c)
+{
+    return (unsigned char)(c - '0') < 10;
+}
+
+INLINE const char *skip_space(const char *p, const char *end)
+{
+    while (p < end && (unsigned char)*p <= ' ' &&
+           (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+        p++;
+    return p;
+}
+
+/* --- strings -------------------------------------------------------------------------------- */
+
+/* The 16 bits of \uXXXX at p, or -1. */
+static int32_t hex_unit(const char *p, const char *end)
+{
+    if (end - p < 6 || p[0] != '\\' || p[1] != 'u')
+        return -1;
+    int32_t unit = 0;
+    for (int i = 2; i < 6; i++) {
+        const char c = p[i], low = (char)(c | 0x20);
+        if (is_digit(c))
+            unit = unit << 4 | (c - '0');
+        else if (low >= 'a' && low <= 'f')
+            unit = unit << 4 | (low - 'a' + 10);
+        else
+            return -1;
+    }
+    return unit;
+}
+
+static COLD const char *bad_escape(struct scan *s, const char *p)
+{
+    /* The first byte that cannot be right. */
+    const char *at = p + 1;
+    if (at < s->end && *at == 'u') {
+        at++;
+        while (at < s->end && at < p + 6 &&
+               (is_digit(*at) || ((*at | 0x20) >= 'a' && (*at | 0x20) <= 'f')))
+            at++;
+    }
+    return bad(s, at, "not an escape that JSON knows");
+}
+
+static __attribute__((noinline)) const char *unicode_escape(struct scan *s, const char *p)
+{
+    const int32_t unit = hex_unit(p, s->end);
+    if (unit < 0)
+        return bad_escape(s, p);
+    if (LIKELY(unit >> 11 != 0xD800 >> 11))
+        return p + 6;
+    if (utf16_is_first_half((uint32_t)unit)) {
+        const int32_t other = hex_unit(p + 6, s->end);
+        if (other >= 0 && utf16_is_second_half((uint32_t)other))
+            return p + 12;
+    }
+    s->has_lone_surrogate = true;
+    if (s->flags & JSON_PAIRED_ESCAPES)
+        return bad(s, p, "half of a surrogate pair");
+    return p + 6;
+}
+
+INLINE const char *escape(struct scan *s, const char *p)
+{
+    static const bool is_short[256] = {
+        ['"'] = 1, ['\\'] = 1, ['/'] = 1, ['b'] = 1, ['f'] = 1, ['n'] = 1, ['r'] = 1, ['t'] = 1};
+    if (LIKELY(s->end - p >= 2 && is_short[(unsigned char)p[1]]))
+        return p + 2;
+    return unicode_escape(s, p);
+}
+
+static COLD const char *bad_text(struct scan *s, const char *p)
+{
+    return bad(s, p,
+               (unsigned char)*p < 0x20 ? "a control byte in a string must be escaped"
+                                        : "the string is not UTF-8");
+}
+
+/* `p` stands behind the opening quote; answers what stands behind the closing one. */
+INLINE const char *string(struct scan *s, const char *p, text_fn text, bool *has_escape)
+{
+    for (;;) {
+        p = text(p, s->end);
+        if (UNLIKELY(p == s->end))
+            return bad(s, p, NULL);
+        if (LIKELY(*p == '"'))
+            return p + 1;
+        if (UNLIKELY(*p != '\\'))
+            return bad_text(s, p);
+        *has_escape = true;
+        p = escape(s, p);
+        if (UNLIKELY(!p))
+            return NULL;
+    }
+}
+
+/* --- names ---------------------------------------------------------------------------------- */
+
+/* The index of a wanted name that is written with escapes, or -1. */
+static COLD int find_escaped(const struct json_names *names, struct span text)
+{
+    char name[JSON_NAME_BYTES_MAX + 4];
+    size_t n = 0;
+    const char *p = text.p, *const end = text.p + text.n;
+    while (p < end && n <= JSON_NAME_BYTES_MAX) {
+        unsigned count;
+        p = json_decode_step(p, end, name + n, &count);
+        n += count;
+    }
+    return n <= JSON_NAME_BYTES_MAX ? json_names_find(names, (struct span){name, n}) : -1;
+}
+
+/* A top-level member begins: its value is to be noted if it is wanted. */
+INLINE bool want(struct scan *s, struct span text, bool has_escape)
+{
+    if (!s->names)
+        return true;
+    const int i =
+        UNLIKELY(has_escape) ? find_escaped(s->names, text) : json_names_find(s->names, text);
+    s->member = &s->ignored;
+    if (i < 0)
+        return true;
+    if (UNLIKELY(s->values[i].p))
+        return bad(s, text.p - 1, "the name of this member stands there twice");
+    s->member = &s->values[i];
+    return true;
+}
+
+static bool note_name(struct scan *s, struct span raw)
+{
+    const enum err code = unique_add(s->unique, raw);
+    if (UNLIKELY(code == ERR_TOO_LARGE))
+        return fail_at(s, raw.p, code, "too many members");
+    if (UNLIKELY(code != ERR_OK))
+        return fail_at(s, raw.p, code, "no memory");
+    return true;
+}
+
+/* A member's name and its colon. */
+INLINE const char *name(struct scan *s, const char *p, text_fn text)
+{
+    bool has_escape = false;
+    p = skip_space(p, s->end);
+    if (UNLIKELY(p == s->end || *p != '"'))
+        return bad(s, p, "a member's name in quotes is expected");
+    const char *const first = p + 1;
+    p = string(s, first, text, &has_escape);
+    if (UNLIKELY(!p))
+        return NULL;
+    if (s->depth == 1 && UNLIKELY(!want(s, span_between(first, p - 1), has_escape)))
+        return NULL;
+    if (s->unique && !note_name(s, span_between(first - 1, p)))
+        return NULL;
+    p = skip_space(p, s->end);
+    if (UNLIKELY(p == s->end || *p != ':'))
+        return bad(s, p, "a colon is expected");
+    return p + 1;
+}
+
+/* --- other values --------------------------------------------------------------------------- */
+
+static const char *digits(struct scan *s, const char *p)
+{
+    if (p == s->end || !is_digit(*p))
+        return bad(s, p, "a digit is expected");
+    while (p < s->end && is_digit(*p))
+        p++;
+    return p;
+}
+
+static const char *number(struct scan *s, const char *p)
+{
+    if (*p == '-')
+        p++;
+    if (p < s->end && *p == '0')
+        p++;
+    else if (!(p = digits(s, p)))
+        return NULL;
+    if (p < s->end && *p == '.' && !(p = digits(s, p + 1)))
+        return NULL;
+    if (p < s->end && (*p == 'e' || *p == 'E')) {
+        p++;
+        if (p < s->end && (*p == '+' || *p == '-'))
+            p++;
+        p = digits(s, p);
+    }
+    return p;
+}
+
+static COLD const char *bad_word(struct scan *s, const char *p, const char *word)
+{
+    while (p < s->end && *p == *word)
+        p++, word++;
+    return bad(s, p, "a value is expected");
+}
+
+INLINE const char *word(struct scan *s, const char *p, const char *text, size_t n)
+{
+    if (LIKELY((size_t)(s->end - p) >= n && memcmp(p, text, n) == 0))
+        return p + n;
+    return bad_word(s, p, text);
+}
+
+/* A number, true, false or null. */
+static const char *scalar(struct scan *s, const char *p)
+{
+    switch (*p) {
+    case 't':
+        return word(s, p, "true", 4);
+    case 'f':
+        return word(s, p, "false", 5);
+    case 'n':
+        return word(s, p, "null", 4);
+    case '\xEF':
+        if (p == s->begin && s->end - p >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0)
+            return bad(s, p, "a byte order mark is not allowed");
+        return bad(s, p, "a value is expected");
+    default:
+        if (*p == '-' || is_digit(*p))
+            return number(s, p);
+        return bad(s, p, "a value is expected");
+    }
+}
+
+/* --- levels --------------------------------------------------------------------------------- */
+
+INLINE bool open_level(struct scan *s, const char *p)
+{
+    if (UNLIKELY(s->depth == JSON_DEPTH_MAX))
+        return bad(s, p, "nested too deep");
+    s->depth++;
+    s->closer[s->depth] = *p == '{' ? '}' : ']';
+    if (s->unique)
+        s->unique->first[s->depth] = s->unique->count;
+    return true;
+}
+
+static COLD bool bad_repeated(struct scan *s, const char *at)
+{
+    return bad(s, at, "the name of this member stands there twice");
+}
+
+INLINE bool close_level(struct scan *s)
+{
+    if (s->unique && s->closer[s->depth] == '}') {
+        const struct span repeated = unique_close(s->unique, s->depth);
+        if (UNLIKELY(repeated.p))
+            return bad_repeated(s, repeated.p);
+    }
+    s->depth--;
+    return true;
+}
+
+/* Behind a value: closes the levels that end, and reads up to the next value. The end of the text
+ * when there is none. */
+INLINE const char *behind(struct scan *s, const char *p, text_fn text)
+{
+    for (;;) {
+        if (s->depth == 1)
+            s->member->n = (size_t)(p - s->member->p);
+        p = skip_space(p, s->end);
+        if (UNLIKELY(s->depth == 0))
+            return p == s->end ? p : bad(s, p, "bytes follow the value");
+        const char closer = s->closer[s->depth];
+        if (UNLIKELY(p == s->end))
+            return bad(s, p, NULL);
+        if (*p == ',')
+            return closer == '}' ? name(s, p + 1, text) : p + 1;
+        if (UNLIKELY(*p != closer))
+            return bad(s, p,
+                       closer == '}' ? "a comma or a brace is expected"
+                                     : "a comma or a bracket is expected");
+        if (UNLIKELY(!close_level(s)))
+            return NULL;
+        p++;
+    }
+}
+
+INLINE bool scan_core(struct scan *s, text_fn text)
+{
+    const char *p = s->begin;
+    bool ignored;
+    for (;;) {
+        p = skip_space(p, s->end);
+        if (UNLIKELY(p == s->end))
+            return bad(s, p, NULL);
+        if (s->depth == 1)
+            s->member->p = p;
+        if (*p == '"') {
+            p = string(s, p + 1, text, &ignored);
+        } else if (*p == '{' || *p == '[') {
+            if (!open_level(s, p))
+                return false;
+            p = skip_space(p + 1, s->end);
+            if (p == s->end || *p != s->closer[s->depth]) {
+                if (s->closer[s->depth] == '}' && !(p = name(s, p, text)))
+                    return false;
+                continue;
+            }
+            s->depth--; /* it is empty */
+            p++;
+        } else {
+            p = scalar(s, p);
+        }
+        if (UNLIKELY(!p) || UNLIKELY(!(p = behind(s, p, text))))
+            return false;
+        if (s->depth == 0)
+            return true;
+    }
+}
+
+/* --- kernels -------------------------------------------------------------------------------- */
+
+static bool scan_portable(struct scan *s)
+{
+    return scan_core(s, text_portable);
+}
+static const struct json_kernel portable = {"portable", text_portable, scan_portable};
+
+#if defined(__x86_64__)
+static bool scan_sse2(struct scan *s)
+{
+    return scan_core(s, text_sse2);
+}
+static const struct json_kernel sse2 = {"sse2", text_sse2, scan_sse2};
+
+JSON_AVX2 static bool scan_avx2(struct scan *s)
+{
+    return scan_core(s, text_avx2);
+}
+static const struct json_kernel avx2 = {"avx2", text_avx2, scan_avx2};
+
+static const struct json_kernel *const kernels[] = {&portable, &sse2, &avx2};
+#elif defined(__aarch64__)
+static bool scan_neon(struct scan *s)
+{
+    return scan_core(s, text_neon);
+}
+static const struct json_kernel neon = {"neon", text_neon, scan_neon};
+
+static const struct json_kernel *const kernels[] = {&portable, &neon};
+#else
+static const struct json_kernel *const kernels[] = {&portable};
+#endif
+
+static _Atomic(const struct json_kernel *) chosen;
+
+const struct json_kernel *const *json_kernels(size_t *count)
+{
+    *count = ARRAY_LEN(kernels);
+#if defined(__x86_64__)
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2"))
+        *count -= 1;
+#endif
+    return kernels;
+}
+
+const struct json_kernel *json_kernel(void)
+{
+    const struct json_kernel *k = atomic_load_explicit(&chosen, memory_order_relaxed);
+    if (LIKELY(k))
+        return k;
+    size_t count;
+    const struct json_kernel *const *list = json_kernels(&count);
+    atomic_store_explicit(&chosen, list[count - 1], memory_order_relaxed);
+    return list[count - 1];
+}
+
+void json_kernel_use(const struct json_kernel *kernel)
+{
+    atomic_store_explicit(&chosen, kernel, memory_order_relaxed);
+}
+
+/* --- the door ------------------------------------------------------------------------------- */
+
+static __attribute__((noinline)) bool scan_unique(struct scan *s)
+{
+    struct unique unique;
+    unique_init(&unique);
+    s->unique = &unique;
+    const bool is_valid = json_kernel()->scan(s);
+    unique_deinit(&unique);
+    return is_valid;
+}
+
+enum err json_scan(struct span body, const struct json_names *names, unsigned flags,
+                   struct span *values, struct json_report *report)
+{
+    struct scan s;
+    s.begin = body.n ? body.p : "";
+    s.end = s.begin + body.n;
+    s.names = names;
+    s.values = values;
+    s.member = &s.ignored;
+    s.unique = NULL;
+    s.reason = NULL;
+    s.failed = ERR_OK;
+    s.flags = flags;
+    s.has_lone_surrogate = false;
+    s.depth = 0;
+    if (names)
+        memset(values, 0, names->count * sizeof *values);
+    const bool is_valid = flags & JSON_UNIQUE_NAMES ? scan_unique(&s) : json_kernel()->scan(&s);
+    *report = (struct json_report){.has_lone_surrogate = s.has_lone_surrogate};
+    if (LIKELY(is_valid))
+        return ERR_OK;
+    report->at = (size_t)(s.failed_at - s.begin);
+    report->reason = s.reason;
+    return s.failed;
+}

@@ -1,0 +1,248 @@
+/* text_kernels.h -- the variants of json_kernel.text, to be inlined into the scanners.
+ *
+ * Why: most strings are a few bytes long; a call a string would cost more than reading it.
+ * Private to this room's kernel.c and scan.c. What each does is said in kernel.h.
+ *
+ * Each variant reads blocks while whole blocks remain, then hands over to the next smaller one.
+ *
+ * Owns:      nothing.
+ * Suspends:  never.     Threads: any.
+ */
+#ifndef PENSTOCK_JSON_TEXT_KERNELS_H
+#define PENSTOCK_JSON_TEXT_KERNELS_H
+
+#include "json/utf8.h"
+
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define JSON_AVX2 __attribute__((target("avx2,bmi,bmi2")))
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+static inline bool text_is_plain(char c)
+{
+    return (unsigned char)c >= 0x20 && (unsigned char)c < 0x80 && c != '"' && c != '\\';
+}
+
+/* Characters of several bytes. Stops at the first byte < 0x80, at the end, or at what is wrong. */
+static inline const char *text_beyond_ascii(const char *p, const char *end)
+{
+    unsigned n;
+    while (p < end && (unsigned char)*p >= 0x80 && (n = utf8_length(p, end)) != 0)
+        p += n;
+    return p;
+}
+
+static inline bool text_is_wrong(const char *p, const char *end)
+{
+    return p < end && (unsigned char)*p >= 0x80;
+}
+
+/* The last bytes of a body. */
+static inline const char *text_bytewise(const char *p, const char *end)
+{
+    while (p < end) {
+        if (text_is_plain(*p))
+            p++;
+        else if ((unsigned char)*p < 0x80)
+            return p;
+        else if (text_is_wrong(p = text_beyond_ascii(p, end), end))
+            return p;
+    }
+    return p;
+}
+
+static inline const char *text_portable(const char *p, const char *end)
+{
+    const uint64_t ones = 0x0101010101010101, tops = ones * 0x80;
+    while (end - p >= 8) {
+        uint64_t w;
+        memcpy(&w, p, 8);
+        const uint64_t quote = w ^ ones * '"', backslash = w ^ ones * '\\';
+        /* A top bit is set if a byte is below 0x20, is one of the two, or is 0x80 and above. It
+         * may also be set behind such a byte by a borrow: so the bytes are looked at singly. */
+        uint64_t stop = (w - ones * 0x20) | (quote - ones) | (backslash - ones) | w;
+        if (!(stop & tops)) {
+            p += 8;
+            continue;
+        }
+        const char *const block_end = p + 8;
+        while (p < block_end && text_is_plain(*p))
+            p++;
+        if (p == block_end)
+            continue;
+        if ((unsigned char)*p < 0x80)
+            return p;
+        p = text_beyond_ascii(p, end);
+        if (text_is_wrong(p, end))
+            return p;
+    }
+    return text_bytewise(p, end);
+}
+
+#if defined(__x86_64__)
+
+static inline const char *text_sse2(const char *p, const char *end)
+{
+    const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
+    const __m128i space = _mm_set1_epi8(0x20);
+    while (end - p >= 16) {
+        const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+        /* The comparison is signed: below 0x20 is also 0x80 and above. */
+        const __m128i stop =
+            _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, backslash)),
+                         _mm_cmplt_epi8(v, space));
+        const unsigned mask = (unsigned)_mm_movemask_epi8(stop);
+        if (mask == 0) {
+            p += 16;
+            continue;
+        }
+        p += __builtin_ctz(mask);
+        if ((unsigned char)*p < 0x80)
+            return p;
+        p = text_beyond_ascii(p, end);
+        if (text_is_wrong(p, end))
+            return p;
+    }
+    return text_bytewise(p, end);
+}
+
+/* The table look-ups of J. Keiser and D. Lemire, "Validating UTF-8 in less than one instruction
+ * per byte" (2021). Each pair of neighbouring bytes is looked up by three nibbles; a bit that
+ * survives the conjunction names what is wrong with the pair. */
+enum utf8_fault {
+    TOO_SHORT = 1 << 0,  /* 11xxxxxx, then no continuation */
+    TOO_LONG = 1 << 1,   /* 0xxxxxxx, then a continuation */
+    OVERLONG_3 = 1 << 2, /* E0, then 80..9F */
+    TOO_LARGE = 1 << 3,  /* F4, then 90..BF; F5..FF, then 90..BF */
+    SURROGATE = 1 << 4,  /* ED, then A0..BF */
+    OVERLONG_2 = 1 << 5, /* C0 or C1 */
+    OVERLONG_4 = 1 << 6, /* F0, then 80..8F; and with it F5..FF, then 80..8F */
+    TWO_TAILS = 1 << 7,  /* two continuations: right only as third or fourth byte */
+    ANY_LOW = TOO_SHORT | TOO_LONG | TWO_TAILS,
+    ANY_LARGE = ANY_LOW | TOO_LARGE | OVERLONG_4,
+    TAIL_HIGH = TOO_LONG | OVERLONG_2 | TWO_TAILS
+};
+
+#define B(x) (char)(x)
+#define TABLE(...) _mm256_setr_epi8(__VA_ARGS__, __VA_ARGS__)
+
+/* True when the 32 bytes, which begin where a character begins, are UTF-8 up to their end, where
+ * the last character may be cut off. */
+JSON_AVX2 static inline bool text_block_is_utf8(__m256i v)
+{
+    const __m256i by_first_high =
+        TABLE(B(TOO_LONG), B(TOO_LONG), B(TOO_LONG), B(TOO_LONG), B(TOO_LONG), B(TOO_LONG),
+              B(TOO_LONG), B(TOO_LONG), B(TWO_TAILS), B(TWO_TAILS), B(TWO_TAILS), B(TWO_TAILS),
+              B(TOO_SHORT | OVERLONG_2), B(TOO_SHORT), B(TOO_SHORT | OVERLONG_3 | SURROGATE),
+              B(TOO_SHORT | TOO_LARGE | OVERLONG_4));
+    const __m256i by_first_low =
+        TABLE(B(ANY_LOW | OVERLONG_3 | OVERLONG_2 | OVERLONG_4), B(ANY_LOW | OVERLONG_2),
+              B(ANY_LOW), B(ANY_LOW), B(ANY_LOW | TOO_LARGE), B(ANY_LARGE), B(ANY_LARGE),
+              B(ANY_LARGE), B(ANY_LARGE), B(ANY_LARGE), B(ANY_LARGE), B(ANY_LARGE), B(ANY_LARGE),
+              B(ANY_LARGE | SURROGATE), B(ANY_LARGE), B(ANY_LARGE));
+    const __m256i by_second_high =
+        TABLE(B(TOO_SHORT), B(TOO_SHORT), B(TOO_SHORT), B(TOO_SHORT), B(TOO_SHORT), B(TOO_SHORT),
+              B(TOO_SHORT), B(TOO_SHORT), B(TAIL_HIGH | OVERLONG_3 | OVERLONG_4),
+              B(TAIL_HIGH | OVERLONG_3 | TOO_LARGE), B(TAIL_HIGH | SURROGATE | TOO_LARGE),
+              B(TAIL_HIGH | SURROGATE | TOO_LARGE), B(TOO_SHORT), B(TOO_SHORT), B(TOO_SHORT),
+              B(TOO_SHORT));
+    const __m256i nibble = _mm256_set1_epi8(0x0F);
+    /* Zeros in front of the block: a character boundary. */
+    const __m256i carried = _mm256_permute2x128_si256(v, v, 0x08);
+    const __m256i before_1 = _mm256_alignr_epi8(v, carried, 15);
+    const __m256i before_2 = _mm256_alignr_epi8(v, carried, 14);
+    const __m256i before_3 = _mm256_alignr_epi8(v, carried, 13);
+    const __m256i first_high = _mm256_and_si256(_mm256_srli_epi16(before_1, 4), nibble);
+    const __m256i second_high = _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble);
+    const __m256i fault = _mm256_and_si256(
+        _mm256_and_si256(_mm256_shuffle_epi8(by_first_high, first_high),
+                         _mm256_shuffle_epi8(by_first_low, _mm256_and_si256(before_1, nibble))),
+        _mm256_shuffle_epi8(by_second_high, second_high));
+    /* A third byte of three or a fourth of four must be the second of TWO_TAILS, no other may. */
+    const __m256i third = _mm256_subs_epu8(before_2, _mm256_set1_epi8(0xE0 - 0x80));
+    const __m256i fourth = _mm256_subs_epu8(before_3, _mm256_set1_epi8(0xF0 - 0x80));
+    const __m256i must = _mm256_and_si256(_mm256_or_si256(third, fourth), _mm256_set1_epi8(-0x80));
+    const __m256i wrong = _mm256_xor_si256(must, fault);
+    return _mm256_testz_si256(wrong, wrong);
+}
+
+#undef TABLE
+#undef B
+
+/* How many of the last 32 bytes are whole characters, when all before is right. */
+static inline unsigned text_whole_32(const char *p)
+{
+    if ((unsigned char)p[31] >= 0xC0)
+        return 31;
+    if ((unsigned char)p[30] >= 0xE0)
+        return 30;
+    return (unsigned char)p[29] >= 0xF0 ? 29 : 32;
+}
+
+JSON_AVX2 static inline const char *text_avx2(const char *p, const char *end)
+{
+    const __m256i quote = _mm256_set1_epi8('"'), backslash = _mm256_set1_epi8('\\');
+    const __m256i below = _mm256_set1_epi8(0x1F);
+    while (end - p >= 32) {
+        const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)p);
+        const __m256i found = _mm256_or_si256(
+            _mm256_or_si256(_mm256_cmpeq_epi8(v, quote), _mm256_cmpeq_epi8(v, backslash)),
+            _mm256_cmpeq_epi8(_mm256_min_epu8(v, below), v));
+        if (LIKELY(_mm256_movemask_epi8(_mm256_or_si256(found, v)) == 0)) {
+            p += 32;
+            continue;
+        }
+        const unsigned stop = (unsigned)_mm256_movemask_epi8(found);
+        const unsigned high = (unsigned)_mm256_movemask_epi8(v);
+        const unsigned first = (unsigned)__builtin_ctz(stop | high);
+        if (stop >> first & 1)
+            return p + first;
+        if (LIKELY(text_block_is_utf8(v))) {
+            if (stop)
+                return p + __builtin_ctz(stop);
+            p += text_whole_32(p);
+            continue;
+        }
+        /* Wrong here, or only behind the end of this string: look at single characters. */
+        p = text_beyond_ascii(p + first, end);
+        if (text_is_wrong(p, end))
+            return p;
+    }
+    return text_sse2(p, end);
+}
+
+#elif defined(__aarch64__)
+
+static inline const char *text_neon(const char *p, const char *end)
+{
+    const uint8x16_t quote = vdupq_n_u8('"'), backslash = vdupq_n_u8('\\');
+    const int8x16_t space = vdupq_n_s8(0x20);
+    while (end - p >= 16) {
+        const uint8x16_t v = vld1q_u8((const uint8_t *)p);
+        /* The comparison is signed: below 0x20 is also 0x80 and above. */
+        const uint8x16_t stop = vorrq_u8(vorrq_u8(vceqq_u8(v, quote), vceqq_u8(v, backslash)),
+                                         vcltq_s8(vreinterpretq_s8_u8(v), space));
+        /* Four bits a byte: what movemask is elsewhere. */
+        const uint8x8_t narrow = vshrn_n_u16(vreinterpretq_u16_u8(stop), 4);
+        const uint64_t mask = vget_lane_u64(vreinterpret_u64_u8(narrow), 0);
+        if (mask == 0) {
+            p += 16;
+            continue;
+        }
+        p += __builtin_ctzll(mask) >> 2;
+        if ((unsigned char)*p < 0x80)
+            return p;
+        p = text_beyond_ascii(p, end);
+        if (text_is_wrong(p, end))
+            return p;
+    }
+    return text_bytewise(p, end);
+}
+
+#endif
+
+#endif

@@ -4,7 +4,8 @@
  *
  * Owns:      the descriptor and the TLS session, from stream_open (or tls_accept, tls_connect) to
  *            stream_close.
- * Errors:    as fiber/io.h; ERR_TLS when the peer breaks TLS.
+ * Errors:    as fiber/io.h; ERR_TLS when the peer breaks TLS. ERR_CLOSED of a read means that the
+ *            peer ended TLS properly; a connection cut short of that is ERR_TLS.
  * Suspends:  stream_read, stream_write.     Threads: the loop's.
  */
 #ifndef PENSTOCK_NET_STREAM_H
@@ -51,8 +52,8 @@ MUST_USE enum err stream_try_read(struct stream *s, void *buffer, size_t n, size
 MUST_USE SUSPENDS enum err stream_write(struct stream *s, struct iovec *parts, int count,
                                         int64_t deadline);
 
-/* One try: `done` bytes were taken; ERR_AGAIN when none could be. A TLS stream that answered
- * ERR_AGAIN must be given the same bytes again. */
+/* One try: `done` bytes were taken; ERR_AGAIN when none could be. What was not taken must come
+ * again, first and unchanged: through TLS it may be encrypted already. */
 MUST_USE enum err stream_try_write(struct stream *s, const struct iovec *parts, int count,
                                    size_t *done);
 

@@ -47,6 +47,13 @@ MUST_USE SUSPENDS enum err tls_connect(struct stream *s, struct tls_client *clie
 /* True when ALPN chose HTTP/2. */
 bool tls_is_h2(const struct tls *tls);
 
+/* What broke the session, as static text; "" while nothing did. TLS 1.3 refuses a client that shows
+ * no certificate only after the handshake: this says so when the first read fails. */
+const char *tls_trouble(const struct tls *tls);
+
+/* True when the handshake took up an earlier session. */
+bool tls_was_resumed(const struct tls *tls);
+
 /* For stream.c only: the encrypted halves of its functions, on s->tls. */
 MUST_USE enum err tls_try_read(struct stream *s, void *buffer, size_t n, size_t *got);
 MUST_USE enum err tls_try_write(struct stream *s, const struct iovec *parts, int count,

@@ -207,7 +207,10 @@ TEST(ring_keeps_order_and_counts_drops)
         } else {
             struct span message;
             if (ring_peek(&r, &message)) {
-                CHECK(atoi(message.p) == got);
+                struct span number, dots;
+                uint64_t value;
+                CHECK(span_cut(message, '-', &number, &dots));
+                CHECK(span_to_u64(number, &value) == ERR_OK && value == (uint64_t)got);
                 got++;
                 ring_consume(&r);
             }

@@ -484,7 +484,11 @@ int main(void)
     RUN(offloaded_work_is_waited_for);
     RUN(the_big_stack_takes_deep_calls);
 #if !WITH_ASAN && !WITH_TSAN
-    RUN(an_overflow_hits_the_guard_and_says_so);
+    /* qemu's user mode says that guard pages were installed and installs none. */
+    if (getenv("PENSTOCK_EMULATED"))
+        SKIP(an_overflow_hits_the_guard_and_says_so, "no guard pages under emulation");
+    else
+        RUN(an_overflow_hits_the_guard_and_says_so);
 #endif
     return TESTS_DONE();
 }

@@ -292,31 +292,46 @@ static enum err refill(struct http_call *call)
     return e;
 }
 
-enum err http_call_try_read(struct http_call *call, struct span *piece)
-{
-    for (;;) {
-        enum err e = next_piece(call, piece);
-        if (e != ERR_AGAIN) {
-            call->body_received += piece->n;
-            return e;
-        }
-        if (!stream_is_readable(&call->connection->stream)) {
-            give_buffer_back(call);
-            return ERR_AGAIN;
-        }
-        TRY(refill(call));
-    }
-}
-
+/* A piece, waiting for it if need be; an empty one is the end. */
 enum err http_call_read(struct http_call *call, struct span *piece, int64_t deadline)
 {
     fiber_may_suspend();
     for (;;) {
-        enum err e = http_call_try_read(call, piece);
+        enum err e = next_piece(call, piece);
+        if (e == ERR_OK)
+            call->body_received += piece->n;
         if (e != ERR_AGAIN)
-            return e == ERR_OK ? fiber_did_work() : e;
-        TRY(stream_wait_readable(&call->connection->stream, deadline));
+            return e;
+        struct stream *stream = &call->connection->stream;
+        if (stream_is_readable(stream)) {
+            TRY(fiber_did_work());
+        } else {
+            give_buffer_back(call);
+            TRY(stream_wait_readable(stream, deadline));
+        }
+        e = refill(call);
+        if (e != ERR_OK && e != ERR_AGAIN)
+            return e;
     }
+}
+
+enum err http_call_read_many(struct http_call *call, struct span *pieces, size_t max,
+                             int64_t deadline, size_t *count)
+{
+    ASSERT(max > 0);
+    *count = 0;
+    TRY(http_call_read(call, &pieces[0], deadline));
+    while (pieces[*count].n > 0) {
+        ++*count;
+        if (*count == max || call->is_complete)
+            break;
+        enum err e = next_piece(call, &pieces[*count]);
+        if (e == ERR_AGAIN)
+            break;
+        TRY(e);
+        call->body_received += pieces[*count].n;
+    }
+    return ERR_OK;
 }
 
 void http_call_end(struct http_call *call)

@@ -70,8 +70,10 @@ MUST_USE SUSPENDS enum err http_call_start(struct http_client *c,
 MUST_USE SUSPENDS enum err http_call_read(struct http_call *call, struct span *piece,
                                           int64_t deadline);
 
-/* As http_call_read, without waiting: ERR_AGAIN when nothing is here. */
-MUST_USE enum err http_call_try_read(struct http_call *call, struct span *piece);
+/* As http_call_read, for all that one read brought: up to `max` pieces, valid together. A count of
+ * 0 is the end. */
+MUST_USE SUSPENDS enum err http_call_read_many(struct http_call *call, struct span *pieces,
+                                               size_t max, int64_t deadline, size_t *count);
 
 /* The connection goes back to its pool when the answer was read to its end, else it is closed (an
  * HTTP/2 stream is reset). */

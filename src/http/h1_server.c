@@ -22,7 +22,6 @@ enum {
     RECEIVE_MIN = 8192, /* room to read to; one buffer of the usual size */
     COPY_MAX = 3072,    /* a head and body up to this are copied, and the buffer is free again */
     LINGER_BYTES = 1 << 20, /* read and dropped while lingering */
-    PARTS_MAX = 24,         /* pieces of one answer */
     REPLY_HEAD_MAX = 64 * 1024,
 };
 static const int64_t LINGER_NS = 2 * NS_PER_S;
@@ -228,6 +227,8 @@ static void start_request(struct h1_connection *c)
     c->served_before = true;
     c->keep_alive = rq->head.keep_alive && !s->is_draining;
     c->request_is_read = false;
+    c->reply_is_chunked = false;
+    c->reply_left = 0;
     settle_bytes(c);
     if (!c->request_is_read)
         c->buffer->at += c->parser.consumed;
@@ -355,11 +356,13 @@ static void become_idle(struct h1_connection *c)
         receive(c);
 }
 
+/* An answer that is broken off must not look complete: where neither a length nor a last chunk
+ * tells, a reset does. */
 static void cut_connection(struct h1_connection *c)
 {
-    /* A reset, not an end: an answer without a length must not look complete. */
     struct linger now = {.l_onoff = 1, .l_linger = 0};
-    setsockopt(c->base.stream.io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    if (!c->reply_is_chunked && c->reply_left == HTTP_LENGTH_UNKNOWN)
+        setsockopt(c->base.stream.io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     close_connection(c);
 }
 
@@ -732,8 +735,7 @@ static SUSPENDS enum err h1_reply(struct http_request *rq, const struct http_rep
                                   const struct span *body, size_t body_parts)
 {
     struct h1_connection *c = rq->connection;
-    ASSERT(body_parts < PARTS_MAX);
-    struct iovec parts[PARTS_MAX];
+    struct iovec parts[HTTP_PIECES_MAX + 1];
     struct span text;
     uint64_t bytes = 0;
     int count = 1;
@@ -763,28 +765,31 @@ static SUSPENDS enum err h1_begin(struct http_request *rq, const struct http_rep
     return ERR_OK;
 }
 
-static SUSPENDS enum err h1_write(struct http_request *rq, struct span piece)
+static SUSPENDS enum err h1_write(struct http_request *rq, const struct span *pieces,
+                                  size_t piece_count, size_t bytes)
 {
     struct h1_connection *c = rq->connection;
-    struct iovec parts[4];
+    struct iovec parts[HTTP_PIECES_MAX + 3];
     char line[CHUNK_HEAD_MAX];
     int count = 0;
-    if (!c->reply_is_chunked && c->reply_left != HTTP_LENGTH_UNKNOWN) {
-        ASSERT(piece.n <= c->reply_left);
-        c->reply_left -= piece.n;
+    if (c->reply_left != HTTP_LENGTH_UNKNOWN) {
+        ASSERT(bytes <= c->reply_left);
+        c->reply_left -= bytes;
     }
     if (c->pending_head.n)
         parts[count++] = part_of(c->pending_head);
     c->pending_head = (struct span){0};
-    if (rq->head.method != HTTP_HEAD) {
-        if (c->reply_is_chunked)
-            parts[count++] = (struct iovec){line, chunk_write_head(line, piece.n)};
-        parts[count++] = part_of(piece);
-        if (c->reply_is_chunked)
-            parts[count++] = part_of(CHUNK_END);
-        rq->body_sent += piece.n;
-    }
-    return count ? note_write(c, send_all(c, parts, count)) : ERR_OK;
+    if (rq->head.method == HTTP_HEAD)
+        return count ? note_write(c, send_all(c, parts, count)) : ERR_OK;
+    if (c->reply_is_chunked)
+        parts[count++] = (struct iovec){line, chunk_write_head(line, bytes)};
+    for (size_t i = 0; i < piece_count; i++)
+        if (pieces[i].n)
+            parts[count++] = part_of(pieces[i]);
+    if (c->reply_is_chunked)
+        parts[count++] = part_of(CHUNK_END);
+    rq->body_sent += bytes;
+    return note_write(c, send_all(c, parts, count));
 }
 
 static SUSPENDS enum err h1_flush(struct http_request *rq)
@@ -800,8 +805,8 @@ static SUSPENDS enum err h1_end_reply(struct http_request *rq)
     struct h1_connection *c = rq->connection;
     struct iovec parts[2];
     int count = 0;
-    if (!c->reply_is_chunked && c->reply_left != HTTP_LENGTH_UNKNOWN)
-        ASSERT(c->reply_left == 0 || rq->head.method == HTTP_HEAD);
+    if (c->reply_left != HTTP_LENGTH_UNKNOWN && rq->head.method != HTTP_HEAD)
+        ASSERT(c->reply_left == 0);
     if (c->pending_head.n)
         parts[count++] = part_of(c->pending_head);
     c->pending_head = (struct span){0};

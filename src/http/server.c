@@ -342,6 +342,7 @@ enum err http_reply(struct http_request *rq, const struct http_reply_head *head,
                     const struct span *body, size_t body_parts)
 {
     ASSERT(rq->status == 0);
+    ASSERT(body_parts <= HTTP_PIECES_MAX);
     TRY(rq->ops->reply(rq, head, body, body_parts));
     rq->reply_is_ended = true;
     return ERR_OK;
@@ -354,10 +355,14 @@ enum err http_reply_begin(struct http_request *rq, const struct http_reply_head 
     return rq->ops->begin(rq, head, body_bytes);
 }
 
-enum err http_reply_write(struct http_request *rq, struct span piece)
+enum err http_reply_writev(struct http_request *rq, const struct span *pieces, size_t count)
 {
     ASSERT(rq->status != 0);
-    return piece.n ? rq->ops->write(rq, piece) : ERR_OK;
+    ASSERT(count <= HTTP_PIECES_MAX);
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += pieces[i].n;
+    return bytes ? rq->ops->write(rq, pieces, count, bytes) : ERR_OK;
 }
 
 enum err http_reply_flush(struct http_request *rq)

@@ -123,9 +123,16 @@ MUST_USE SUSPENDS enum err http_reply(struct http_request *rq, const struct http
 /* An answer in pieces: begin, any number of writes, end. The head leaves with the first piece, or
  * with http_reply_flush. body_bytes: the exact length, or HTTP_LENGTH_UNKNOWN. */
 #define HTTP_LENGTH_UNKNOWN UINT64_MAX
+enum { HTTP_PIECES_MAX = 32 }; /* of one write, or of one answer */
 MUST_USE SUSPENDS enum err
 http_reply_begin(struct http_request *rq, const struct http_reply_head *head, uint64_t body_bytes);
-MUST_USE SUSPENDS enum err http_reply_write(struct http_request *rq, struct span piece);
+MUST_USE SUSPENDS enum err http_reply_writev(struct http_request *rq, const struct span *pieces,
+                                             size_t count);
+MUST_USE SUSPENDS static inline enum err http_reply_write(struct http_request *rq,
+                                                          struct span piece)
+{
+    return http_reply_writev(rq, &piece, 1);
+}
 MUST_USE SUSPENDS enum err http_reply_flush(struct http_request *rq);
 MUST_USE SUSPENDS enum err http_reply_end(struct http_request *rq);
 
@@ -141,7 +148,8 @@ struct http_reply_ops {
                                const struct span *body, size_t body_parts);
     SUSPENDS enum err (*begin)(struct http_request *rq, const struct http_reply_head *head,
                                uint64_t body_bytes);
-    SUSPENDS enum err (*write)(struct http_request *rq, struct span piece);
+    SUSPENDS enum err (*write)(struct http_request *rq, const struct span *pieces, size_t count,
+                               size_t bytes); /* bytes > 0: their sum */
     SUSPENDS enum err (*flush)(struct http_request *rq);
     SUSPENDS enum err (*end)(struct http_request *rq);
     void (*cut)(struct http_request *rq);

@@ -16,6 +16,7 @@ enum {
 /* What is being read: the bytes from `at` on, as far as the limits let us look. */
 struct reading {
     const char *at, *end;
+    const char *version; /* of the line, "1.1" */
     const char *why;
 };
 
@@ -130,8 +131,9 @@ static enum err take_target(struct reading *r, struct http_head *head)
     return ERR_OK;
 }
 
-/* "HTTP/1.1" before the byte `after`, which is left. */
-static enum err take_version(struct reading *r, char after, struct http_head *head)
+/* "HTTP/1.1" before the byte `after`, which is left. Which version it is, judge_version says when
+ * the line is known to be one. */
+static enum err take_version(struct reading *r, char after)
 {
     const char *p = r->at;
     const bool is_shaped = r->end - p >= 9 && memcmp(p, "HTTP/", 5) == 0 && p[5] >= '0' &&
@@ -139,10 +141,16 @@ static enum err take_version(struct reading *r, char after, struct http_head *he
                            p[8] == after;
     if (!is_shaped)
         return refuse(r, ERR_BAD_REQUEST, "the version is not HTTP/digit.digit");
-    if (p[5] != '1' || p[7] > '1')
-        return refuse(r, ERR_BAD_VERSION, "the version is neither HTTP/1.0 nor HTTP/1.1");
-    head->minor = (uint8_t)(p[7] - '0');
+    r->version = p + 5;
     r->at = p + 8;
+    return ERR_OK;
+}
+
+static enum err judge_version(struct reading *r, struct http_head *head)
+{
+    if (r->version[0] != '1' || r->version[2] > '1')
+        return refuse(r, ERR_BAD_VERSION, "the version is neither HTTP/1.0 nor HTTP/1.1");
+    head->minor = (uint8_t)(r->version[2] - '0');
     return ERR_OK;
 }
 
@@ -190,15 +198,16 @@ static enum err request_line(struct reading *r, struct http_head *head)
 {
     TRY(take_method(r, head));
     TRY(take_target(r, head));
-    TRY(take_version(r, '\r', head));
+    TRY(take_version(r, '\r'));
     TRY(take_line_end(r));
+    TRY(judge_version(r, head));
     return judge_target(r, head);
 }
 
 /* The space before an empty reason is often forgotten, and harmless. */
 static enum err status_line(struct reading *r, struct http_head *head)
 {
-    TRY(take_version(r, ' ', head));
+    TRY(take_version(r, ' '));
     const char *p = r->at;
     if (r->end - p < 5 || p[0] != ' ' || p[1] < '1' || p[1] > '5' || p[2] < '0' || p[2] > '9' ||
         p[3] < '0' || p[3] > '9' || (p[4] != ' ' && p[4] != '\r'))
@@ -207,7 +216,8 @@ static enum err status_line(struct reading *r, struct http_head *head)
     p += p[4] == ' ' ? 5 : 4;
     r->at = scan_value(p, r->end);
     head->reason = span_between(p, r->at);
-    return take_line_end(r);
+    TRY(take_line_end(r));
+    return judge_version(r, head);
 }
 
 COLD static enum err bad_name(struct reading *r, const char *end)

@@ -94,10 +94,10 @@ static enum err refuse(struct json_report *report, enum err code, const char *re
     return code;
 }
 
-enum err json_parse(struct arena *a, struct span body, const struct json_node **root,
-                    struct json_report *report)
+enum err json_parse(struct arena *a, struct span body, unsigned flags,
+                    const struct json_node **root, struct json_report *report)
 {
-    TRY(json_scan(body, NULL, JSON_UNIQUE_NAMES, NULL, report));
+    TRY(json_scan(body, NULL, flags, NULL, report));
     struct build b = {.a = a, .end = body.p + body.n};
     const char *first = body.p;
     struct json_node *made;

@@ -28,9 +28,10 @@ struct json_node {
     const struct json_node *first, *next; /* first child; next child of the same parent */
 };
 
-/* Checks the body as json_scan does, names unique in every object, and builds the tree. */
-MUST_USE enum err json_parse(struct arena *a, struct span body, const struct json_node **root,
-                             struct json_report *report);
+/* Checks the body as json_scan does with these flags, and builds the tree. Without
+ * JSON_UNIQUE_NAMES an object keeps all its members, and json_find answers the first. */
+MUST_USE enum err json_parse(struct arena *a, struct span body, unsigned flags,
+                             const struct json_node **root, struct json_report *report);
 
 /* A member by its decoded name; NULL when `node` is NULL, no object, or has none. */
 const struct json_node *json_find(const struct json_node *node, struct span name);

@@ -23,6 +23,9 @@ struct config_listen {
     struct span client_ca_file;             /* not empty: clients must show a certificate */
 };
 
+/* What a client's FIN means while it waits for an answer; see the reference. */
+enum half_close { HALF_CLOSE_PROBE, HALF_CLOSE_ABORT, HALF_CLOSE_ALLOW };
+
 struct config {
     struct arena arena;
     struct config_listen listen[LISTEN_MAX];
@@ -32,7 +35,7 @@ struct config {
     struct span access_log;            /* "stdout", "off", or a path */
     struct secret admin_key;           /* empty: one is made at start */
     struct span store;                 /* "sqlite:penstock.db" */
-    bool is_demo;                      /* made from the built-in demo */
+    bool is_demo;                      /* made from the built-in demo: set by who made it */
 
     /* Bounds and deadlines of the inbound side. */
     uint64_t body_max;            /* bytes, after decompression */
@@ -44,7 +47,7 @@ struct config {
     int64_t write_timeout_ns;     /* a client that does not read */
     int64_t keepalive_timeout_ns; /* an idle connection */
     int64_t drain_timeout_ns;     /* calls in flight at TERM */
-    bool probe_half_closed;       /* see the reference: client_half_close */
+    enum half_close half_close;
 
     struct policy *policy; /* the snapshot's own reference */
 };
@@ -52,13 +55,17 @@ struct config {
 /* Reads `text`. `file` is the name that messages show and that relative paths are taken from; env
  * looks a variable up (NULL: not set). NULL: it is not valid, `report` says why: one line a
  * message, FILE:LINE:COLUMN: what is wrong, and what would be right. Warnings go to `report` too,
- * marked as such, with a result that is not NULL. */
+ * marked as such ("FILE:LINE:COLUMN: warning: "), with a result that is not NULL. Values of
+ * variables and secrets are never shown. */
 MUST_USE struct config *config_parse(struct span text, const char *file,
                                      const char *(*env)(const char *name), struct builder *report);
 
+/* Gives its reference to the policy back; NULL is fine. */
 void config_free(struct config *c);
 
-/* The built-in demo as YAML text, with the providers whose keys are in the environment. */
+/* The built-in demo as YAML text, with the providers whose keys are in the environment. It listens
+ * on loopback only, which is why its key can be known: CONFIG_DEMO_KEY. */
+#define CONFIG_DEMO_KEY "pk-demo-only-on-loopback"
 void config_demo(const char *(*env)(const char *name), struct builder *out);
 
 /* From the schema table: the manual's reference (Markdown), and the JSON Schema. */

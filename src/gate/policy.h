@@ -4,7 +4,8 @@
  * a whole new policy and swaps a pointer; requests in flight keep theirs. The gate defines what
  * it needs, the configuration (a floor above) builds it.
  *
- * Owns:      everything in it lives in `arena`; policy_unref by the last holder frees it.
+ * Owns:      everything in it lives in `arena`, the maps' slots excepted; policy_unref by the last
+ *            holder frees it all.
  * Lends:     pointers and spans, while a reference is held.
  * Suspends:  never.     Threads: any may hold references; immutable once built.
  */
@@ -47,19 +48,28 @@ struct model {
 
 struct route {
     struct span name;
-    const struct model *model; /* NULL: what the caller asks for */
-    uint32_t max_tokens;       /* 0: no bound of its own */
-    int64_t timeout_ns;        /* 0: the default */
+    struct span model;   /* looked up as if the caller had said it; empty: what the caller says */
+    uint32_t max_tokens; /* 0: no bound of its own */
+    int64_t timeout_ns;  /* 0: the default */
 };
+
+/* Names or patterns of models; absent lists allow all, an empty one is never made. */
+struct allowed {
+    struct span *names;
+    size_t count;
+};
+
+enum { LEVELS_ABOVE_KEY = 3 }; /* organisation, team, user */
 
 struct key {
     struct span name;
     struct hash128 digest; /* of the key's text, under policy.key_secret; the text is not kept */
     struct span organisation, team, user;
     const struct route *route; /* NULL: none of its own */
-    struct span *models;       /* allowed names or patterns; count 0: all */
+    struct span *models;       /* the key's own list: names or patterns; count 0: all */
     size_t model_count;
-    int64_t expires_wall_ns; /* 0: never */
+    const struct allowed *above[LEVELS_ABOVE_KEY]; /* of those that it belongs to; NULL: all */
+    int64_t expires_wall_ns;                       /* 0: never */
 };
 
 struct policy {
@@ -86,8 +96,18 @@ struct policy {
     int64_t timeout_ns; /* a call's default, the whole of it */
 };
 
-/* An empty policy with one reference; NULL when there is no memory. */
-struct policy *policy_new(void);
+/* What a policy may hold at most: beyond it a file is not written by people. */
+enum { POLICY_BYTES_MAX = 256 * 1024 * 1024 };
+
+/* An empty policy with one reference and a key_secret of its own; NULL when there is no memory. */
+MUST_USE struct policy *policy_new(void);
+
+/* Puts a key with this text and `k->digest` filled from it into the policy's table. False in
+ * `is_new`: another key has the same text, nothing was changed. ERR_NO_MEMORY. */
+MUST_USE enum err policy_add_key(struct policy *p, struct key *k, struct span text, bool *is_new);
+
+/* Moves patterns behind names, the longest first: what policy_find_model relies on. */
+void policy_sort_models(struct policy *p);
 
 struct policy *policy_ref(struct policy *p);
 void policy_unref(struct policy *p);
@@ -99,7 +119,11 @@ const struct model *policy_find_model(const struct policy *p, struct span word, 
 /* The key whose text this is, or NULL. Takes the same time for every wrong key of one length. */
 const struct key *policy_find_key(const struct policy *p, struct span text);
 
-/* True when `text` matches `pattern`, which may hold one '*' for any run of bytes. */
+/* True when the lists of all levels have the caller's word. */
+bool key_allows_model(const struct key *k, struct span word);
+
+/* True when `text` matches `pattern`, which may hold one '*' for any run of bytes, none included.
+ * `star` (may be NULL) is what it stood for, empty without one. */
 bool pattern_matches(struct span pattern, struct span text, struct span *star);
 
 #endif

@@ -46,7 +46,8 @@ struct provider {
     struct span path;      /* what stands before the dialect's own paths: "/v1" */
     struct secret api_key; /* empty: none is sent */
     bool is_private;       /* reachable without the public internet; for routing by residency */
-    bool is_mock;          /* the built-in mock provider */
+    bool is_mock;          /* the built-in mock provider: its origin is filled in at start */
+    bool is_available;     /* false: it wants an API key and has none; never a target */
     struct span region;
     uint32_t max_concurrent; /* 0: no bound */
     int64_t connect_timeout_ns, first_byte_timeout_ns, idle_timeout_ns;
@@ -55,9 +56,11 @@ struct provider {
 /* A row of the catalogue: providers that need no more than a key. */
 struct catalogue_entry {
     const char *name;     /* the word in the configuration: "openai" */
-    const char *base_url; /* as CONTRACT: with or without the version, by dialect */
+    const char *title;    /* the vendor's own spelling, for the documentation */
+    const char *base_url; /* as CONTRACT: with or without the version; NULL: each user has one */
     uint32_t dialects;
-    const char *key_variable; /* environment variable that the vendor's own SDK reads */
+    const char *key_variable; /* environment variable that the vendor's own SDK reads, or the
+                               * customary one; NULL: it works without a key */
 };
 
 /* NULL when there is no such provider. */

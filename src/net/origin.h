@@ -9,7 +9,7 @@
 #ifndef PENSTOCK_NET_ORIGIN_H
 #define PENSTOCK_NET_ORIGIN_H
 
-#include "base/span.h"
+#include "base/arena.h"
 
 enum http_version_policy {
     HTTP_VERSION_AUTO, /* ALPN decides over TLS; HTTP/1.1 in the clear */
@@ -19,7 +19,7 @@ enum http_version_policy {
 
 struct origin {
     struct span name; /* "https://api.openai.com:443": for logs and metrics */
-    struct span id;   /* all of the fields below as text: equal ids share a pool */
+    struct span id;   /* all of the fields below as text, secrets too: equal ids share a pool */
     bool tls;
     struct span host; /* a name or an address literal; empty for a unix socket */
     uint16_t port;
@@ -41,5 +41,13 @@ struct origin {
  * The spans point into `url`. On failure `why` says what is wrong, as a static text. */
 MUST_USE enum err origin_parse_url(struct span url, struct origin *origin, struct span *path,
                                    const char **why);
+
+/* Cuts "http://[USER:PASSWORD@]HOST[:PORT]" into the origin's proxy fields. User and password may
+ * be percent-encoded; the header's value is made in the arena. `why` as above; ERR_NO_MEMORY. */
+MUST_USE enum err origin_parse_proxy(struct span url, struct arena *a, struct origin *origin,
+                                     const char **why);
+
+/* Makes `name` and `id` from the other fields, in the arena. */
+MUST_USE enum err origin_seal(struct origin *origin, struct arena *a);
 
 #endif

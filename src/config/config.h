@@ -14,6 +14,7 @@
 
 #include "base/builder.h"
 #include "gate/policy.h"
+#include "http/server.h" /* enum half_close */
 
 enum { LISTEN_MAX = 16 };
 
@@ -22,9 +23,6 @@ struct config_listen {
     struct span certificate_file, key_file; /* empty: no TLS */
     struct span client_ca_file;             /* not empty: clients must show a certificate */
 };
-
-/* What a client's FIN means while it waits for an answer; see the reference. */
-enum half_close { HALF_CLOSE_PROBE, HALF_CLOSE_ABORT, HALF_CLOSE_ALLOW };
 
 struct config {
     struct arena arena;

@@ -15,7 +15,9 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-typedef const char *(*text_fn)(const char *p, const char *end);
+/* Passes over plain text and short escapes; one of text_run_*. */
+typedef const char *(*text_fn)(const char *p, const char *end, enum text_mode mode,
+                               bool *has_escape);
 
 static COLD const char *fail_at(struct scan *s, const char *at, enum err code, const char *reason)
 {
@@ -35,32 +37,37 @@ INLINE bool is_digit(char c)
     return (unsigned char)(c - '0') < 10;
 }
 
-INLINE const char *skip_space(const char *p, const char *end)
+static const char *skip_more_space(const char *p, const char *end)
 {
-    while (p < end && (unsigned char)*p <= ' ' &&
-           (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+    while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
         p++;
     return p;
 }
 
+INLINE const char *skip_space(const char *p, const char *end)
+{
+    return LIKELY(p < end && (unsigned char)*p > ' ') ? p : skip_more_space(p, end);
+}
+
 /* --- strings -------------------------------------------------------------------------------- */
 
+/* One more than the value of a hex digit; 0: it is none. */
+static const uint8_t hex_digits[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
+
 /* The 16 bits of \uXXXX at p, or -1. */
-static int32_t hex_unit(const char *p, const char *end)
+INLINE int32_t hex_unit(const char *p, const char *end)
 {
     if (end - p < 6 || p[0] != '\\' || p[1] != 'u')
         return -1;
-    int32_t unit = 0;
-    for (int i = 2; i < 6; i++) {
-        const char c = p[i], low = (char)(c | 0x20);
-        if (is_digit(c))
-            unit = unit << 4 | (c - '0');
-        else if (low >= 'a' && low <= 'f')
-            unit = unit << 4 | (low - 'a' + 10);
-        else
-            return -1;
-    }
-    return unit;
+    const int32_t a = hex_digits[(unsigned char)p[2]], b = hex_digits[(unsigned char)p[3]];
+    const int32_t c = hex_digits[(unsigned char)p[4]], d = hex_digits[(unsigned char)p[5]];
+    if (!a || !b || !c || !d)
+        return -1;
+    return (a - 1) << 12 | (b - 1) << 8 | (c - 1) << 4 | (d - 1);
 }
 
 static COLD const char *bad_escape(struct scan *s, const char *p)
@@ -69,8 +76,7 @@ static COLD const char *bad_escape(struct scan *s, const char *p)
     const char *at = p + 1;
     if (at < s->end && *at == 'u') {
         at++;
-        while (at < s->end && at < p + 6 &&
-               (is_digit(*at) || ((*at | 0x20) >= 'a' && (*at | 0x20) <= 'f')))
+        while (at < s->end && at < p + 6 && hex_digits[(unsigned char)*at])
             at++;
     }
     return bad(s, at, "not an escape that JSON knows");
@@ -94,15 +100,6 @@ static __attribute__((noinline)) const char *unicode_escape(struct scan *s, cons
     return p + 6;
 }
 
-INLINE const char *escape(struct scan *s, const char *p)
-{
-    static const bool is_short[256] = {
-        ['"'] = 1, ['\\'] = 1, ['/'] = 1, ['b'] = 1, ['f'] = 1, ['n'] = 1, ['r'] = 1, ['t'] = 1};
-    if (LIKELY(s->end - p >= 2 && is_short[(unsigned char)p[1]]))
-        return p + 2;
-    return unicode_escape(s, p);
-}
-
 static COLD const char *bad_text(struct scan *s, const char *p)
 {
     return bad(s, p,
@@ -114,7 +111,7 @@ static COLD const char *bad_text(struct scan *s, const char *p)
 INLINE const char *string(struct scan *s, const char *p, text_fn text, bool *has_escape)
 {
     for (;;) {
-        p = text(p, s->end);
+        p = text(p, s->end, TEXT_AND_ESCAPES, has_escape);
         if (UNLIKELY(p == s->end))
             return bad(s, p, NULL);
         if (LIKELY(*p == '"'))
@@ -122,7 +119,7 @@ INLINE const char *string(struct scan *s, const char *p, text_fn text, bool *has
         if (UNLIKELY(*p != '\\'))
             return bad_text(s, p);
         *has_escape = true;
-        p = escape(s, p);
+        p = unicode_escape(s, p);
         if (UNLIKELY(!p))
             return NULL;
     }
@@ -345,31 +342,59 @@ INLINE bool scan_core(struct scan *s, text_fn text)
 
 /* --- kernels -------------------------------------------------------------------------------- */
 
+static const char *text_portable(const char *p, const char *end)
+{
+    bool ignored;
+    return text_run_portable(p, end, TEXT_PLAIN, &ignored);
+}
+
 static bool scan_portable(struct scan *s)
 {
-    return scan_core(s, text_portable);
+    return scan_core(s, text_run_portable);
 }
+
 static const struct json_kernel portable = {"portable", text_portable, scan_portable};
 
 #if defined(__x86_64__)
+static const char *text_sse2(const char *p, const char *end)
+{
+    bool ignored;
+    return text_run_sse2(p, end, TEXT_PLAIN, &ignored);
+}
+
 static bool scan_sse2(struct scan *s)
 {
-    return scan_core(s, text_sse2);
+    return scan_core(s, text_run_sse2);
 }
+
 static const struct json_kernel sse2 = {"sse2", text_sse2, scan_sse2};
+
+JSON_AVX2 static const char *text_avx2(const char *p, const char *end)
+{
+    bool ignored;
+    return text_run_avx2(p, end, TEXT_PLAIN, &ignored);
+}
 
 JSON_AVX2 static bool scan_avx2(struct scan *s)
 {
-    return scan_core(s, text_avx2);
+    return scan_core(s, text_run_avx2);
 }
+
 static const struct json_kernel avx2 = {"avx2", text_avx2, scan_avx2};
 
 static const struct json_kernel *const kernels[] = {&portable, &sse2, &avx2};
 #elif defined(__aarch64__)
+static const char *text_neon(const char *p, const char *end)
+{
+    bool ignored;
+    return text_run_neon(p, end, TEXT_PLAIN, &ignored);
+}
+
 static bool scan_neon(struct scan *s)
 {
-    return scan_core(s, text_neon);
+    return scan_core(s, text_run_neon);
 }
+
 static const struct json_kernel neon = {"neon", text_neon, scan_neon};
 
 static const struct json_kernel *const kernels[] = {&portable, &neon};

@@ -3,7 +3,7 @@
  * Why: most strings are a few bytes long; a call a string would cost more than reading it.
  * Private to this room's kernel.c and scan.c. What each does is said in kernel.h.
  *
- * Each variant reads blocks while whole blocks remain, then hands over to the next smaller one.
+ * Each text_run_* reads blocks while whole blocks remain, then hands over to the next smaller one.
  *
  * Owns:      nothing.
  * Suspends:  never.     Threads: any.
@@ -22,6 +22,8 @@
 #include <arm_neon.h>
 #endif
 
+#define TEXT_INLINE static inline __attribute__((always_inline))
+
 static inline bool text_is_plain(char c)
 {
     return (unsigned char)c >= 0x20 && (unsigned char)c < 0x80 && c != '"' && c != '\\';
@@ -36,26 +38,65 @@ static inline const char *text_beyond_ascii(const char *p, const char *end)
     return p;
 }
 
-static inline bool text_is_wrong(const char *p, const char *end)
+/* What a kernel is asked for besides plain text: the scanner also passes over escapes of two
+ * bytes, and wants to know that there were any. */
+enum text_mode { TEXT_PLAIN, TEXT_AND_ESCAPES };
+
+static const bool text_is_short_escape[256] = {
+    ['"'] = 1, ['\\'] = 1, ['/'] = 1, ['b'] = 1, ['f'] = 1, ['n'] = 1, ['r'] = 1, ['t'] = 1};
+
+/* Behind what stands at p, which is no plain byte; p itself when it is to stop there. */
+TEXT_INLINE const char *text_special(const char *p, const char *end, enum text_mode mode,
+                                     bool *has_escape)
 {
-    return p < end && (unsigned char)*p >= 0x80;
+    if ((unsigned char)*p >= 0x80)
+        return text_beyond_ascii(p, end);
+    if (mode == TEXT_PLAIN || *p != '\\' || end - p < 2 ||
+        !text_is_short_escape[(unsigned char)p[1]])
+        return p;
+    *has_escape = true;
+    return p + 2;
+}
+
+/* Looks at the bytes that are marked in the block at p, `1 << scale` bits of the mask a byte.
+ * Answers where to stop; or NULL, and then `*block` is how far the block reaches, which is more
+ * than its size when a character or an escape sticks out. */
+TEXT_INLINE const char *text_resolve(const char *p, const char *end, uint64_t mask, unsigned scale,
+                                     enum text_mode mode, bool *has_escape, size_t *block)
+{
+    do {
+        const char *const at = p + ((unsigned)__builtin_ctzll(mask) >> scale);
+        if (LIKELY(*at == '"'))
+            return at;
+        const char *const behind = text_special(at, end, mode, has_escape);
+        if (behind == at)
+            return at;
+        const size_t n = (size_t)(behind - p);
+        if (n >= *block) {
+            *block = n;
+            return NULL;
+        }
+        mask &= ~(uint64_t)0 << (n << scale);
+    } while (mask);
+    return NULL;
 }
 
 /* The last bytes of a body. */
-static inline const char *text_bytewise(const char *p, const char *end)
+TEXT_INLINE const char *text_run_bytewise(const char *p, const char *end, enum text_mode mode,
+                                          bool *has_escape)
 {
     while (p < end) {
-        if (text_is_plain(*p))
-            p++;
-        else if ((unsigned char)*p < 0x80)
-            return p;
-        else if (text_is_wrong(p = text_beyond_ascii(p, end), end))
-            return p;
+        const char *const behind =
+            text_is_plain(*p) ? p + 1 : text_special(p, end, mode, has_escape);
+        if (behind == p)
+            break;
+        p = behind;
     }
     return p;
 }
 
-static inline const char *text_portable(const char *p, const char *end)
+TEXT_INLINE const char *text_run_portable(const char *p, const char *end, enum text_mode mode,
+                                          bool *has_escape)
 {
     const uint64_t ones = 0x0101010101010101, tops = ones * 0x80;
     while (end - p >= 8) {
@@ -64,28 +105,27 @@ static inline const char *text_portable(const char *p, const char *end)
         const uint64_t quote = w ^ ones * '"', backslash = w ^ ones * '\\';
         /* A top bit is set if a byte is below 0x20, is one of the two, or is 0x80 and above. It
          * may also be set behind such a byte by a borrow: so the bytes are looked at singly. */
-        uint64_t stop = (w - ones * 0x20) | (quote - ones) | (backslash - ones) | w;
+        const uint64_t stop = (w - ones * 0x20) | (quote - ones) | (backslash - ones) | w;
+        const char *const block_end = p + 8;
         if (!(stop & tops)) {
-            p += 8;
+            p = block_end;
             continue;
         }
-        const char *const block_end = p + 8;
-        while (p < block_end && text_is_plain(*p))
-            p++;
-        if (p == block_end)
-            continue;
-        if ((unsigned char)*p < 0x80)
-            return p;
-        p = text_beyond_ascii(p, end);
-        if (text_is_wrong(p, end))
-            return p;
+        while (p < block_end) {
+            const char *const behind =
+                text_is_plain(*p) ? p + 1 : text_special(p, end, mode, has_escape);
+            if (behind == p)
+                return p;
+            p = behind;
+        }
     }
-    return text_bytewise(p, end);
+    return text_run_bytewise(p, end, mode, has_escape);
 }
 
 #if defined(__x86_64__)
 
-static inline const char *text_sse2(const char *p, const char *end)
+TEXT_INLINE const char *text_run_sse2(const char *p, const char *end, enum text_mode mode,
+                                      bool *has_escape)
 {
     const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
     const __m128i space = _mm_set1_epi8(0x20);
@@ -96,18 +136,15 @@ static inline const char *text_sse2(const char *p, const char *end)
             _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, backslash)),
                          _mm_cmplt_epi8(v, space));
         const unsigned mask = (unsigned)_mm_movemask_epi8(stop);
-        if (mask == 0) {
-            p += 16;
-            continue;
+        size_t block = 16;
+        if (mask) {
+            const char *const at = text_resolve(p, end, mask, 0, mode, has_escape, &block);
+            if (at)
+                return at;
         }
-        p += __builtin_ctz(mask);
-        if ((unsigned char)*p < 0x80)
-            return p;
-        p = text_beyond_ascii(p, end);
-        if (text_is_wrong(p, end))
-            return p;
+        p += block;
     }
-    return text_bytewise(p, end);
+    return text_run_bytewise(p, end, mode, has_escape);
 }
 
 /* The table look-ups of J. Keiser and D. Lemire, "Validating UTF-8 in less than one instruction
@@ -183,41 +220,42 @@ static inline unsigned text_whole_32(const char *p)
     return (unsigned char)p[29] >= 0xF0 ? 29 : 32;
 }
 
-JSON_AVX2 static inline const char *text_avx2(const char *p, const char *end)
+JSON_AVX2 TEXT_INLINE const char *text_run_avx2(const char *p, const char *end, enum text_mode mode,
+                                                bool *has_escape)
 {
     const __m256i quote = _mm256_set1_epi8('"'), backslash = _mm256_set1_epi8('\\');
-    const __m256i below = _mm256_set1_epi8(0x1F);
+    const __m256i space = _mm256_set1_epi8(0x20);
     while (end - p >= 32) {
         const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)p);
-        const __m256i found = _mm256_or_si256(
+        /* The comparison is signed: below 0x20 is also 0x80 and above. */
+        const __m256i stop = _mm256_or_si256(
             _mm256_or_si256(_mm256_cmpeq_epi8(v, quote), _mm256_cmpeq_epi8(v, backslash)),
-            _mm256_cmpeq_epi8(_mm256_min_epu8(v, below), v));
-        if (LIKELY(_mm256_movemask_epi8(_mm256_or_si256(found, v)) == 0)) {
-            p += 32;
-            continue;
+            _mm256_cmpgt_epi8(space, v));
+        unsigned mask = (unsigned)_mm256_movemask_epi8(stop);
+        size_t block = 32;
+        if (mask) {
+            /* When the block is no UTF-8, that may be so only behind the end of this string: then
+             * the characters are looked at one by one. */
+            const unsigned high = (unsigned)_mm256_movemask_epi8(v);
+            if (UNLIKELY(high) && text_block_is_utf8(v)) {
+                mask &= ~high;
+                block = text_whole_32(p);
+            }
         }
-        const unsigned stop = (unsigned)_mm256_movemask_epi8(found);
-        const unsigned high = (unsigned)_mm256_movemask_epi8(v);
-        const unsigned first = (unsigned)__builtin_ctz(stop | high);
-        if (stop >> first & 1)
-            return p + first;
-        if (LIKELY(text_block_is_utf8(v))) {
-            if (stop)
-                return p + __builtin_ctz(stop);
-            p += text_whole_32(p);
-            continue;
+        if (mask) {
+            const char *const at = text_resolve(p, end, mask, 0, mode, has_escape, &block);
+            if (at)
+                return at;
         }
-        /* Wrong here, or only behind the end of this string: look at single characters. */
-        p = text_beyond_ascii(p + first, end);
-        if (text_is_wrong(p, end))
-            return p;
+        p += block;
     }
-    return text_sse2(p, end);
+    return text_run_sse2(p, end, mode, has_escape);
 }
 
 #elif defined(__aarch64__)
 
-static inline const char *text_neon(const char *p, const char *end)
+TEXT_INLINE const char *text_run_neon(const char *p, const char *end, enum text_mode mode,
+                                      bool *has_escape)
 {
     const uint8x16_t quote = vdupq_n_u8('"'), backslash = vdupq_n_u8('\\');
     const int8x16_t space = vdupq_n_s8(0x20);
@@ -229,18 +267,15 @@ static inline const char *text_neon(const char *p, const char *end)
         /* Four bits a byte: what movemask is elsewhere. */
         const uint8x8_t narrow = vshrn_n_u16(vreinterpretq_u16_u8(stop), 4);
         const uint64_t mask = vget_lane_u64(vreinterpret_u64_u8(narrow), 0);
-        if (mask == 0) {
-            p += 16;
-            continue;
+        size_t block = 16;
+        if (mask) {
+            const char *const at = text_resolve(p, end, mask, 2, mode, has_escape, &block);
+            if (at)
+                return at;
         }
-        p += __builtin_ctzll(mask) >> 2;
-        if ((unsigned char)*p < 0x80)
-            return p;
-        p = text_beyond_ascii(p, end);
-        if (text_is_wrong(p, end))
-            return p;
+        p += block;
     }
-    return text_bytewise(p, end);
+    return text_run_bytewise(p, end, mode, has_escape);
 }
 
 #endif

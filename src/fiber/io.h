@@ -38,6 +38,10 @@ MUST_USE enum err io_open(struct io *io, int fd, void (*on_event)(struct io *io)
 /* Nobody may wait on it. */
 void io_close(struct io *io);
 
+/* Takes the descriptor off the loop and hands it back, still open. -1: the system refused, and it
+ * is closed. Nobody may wait on it. */
+MUST_USE int io_detach(struct io *io);
+
 static inline bool io_is_open(const struct io *io)
 {
     return io->fd >= 0;

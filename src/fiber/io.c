@@ -52,6 +52,21 @@ void io_close(struct io *io)
     io->fd = -1;
 }
 
+int io_detach(struct io *io)
+{
+    ASSERT(io->fd >= 0);
+    ASSERT(io->reader == NULL);
+    ASSERT(io->writer == NULL);
+    int fd = io->fd;
+    struct epoll_event unused = {0};
+    if (sys.epoll_ctl(loop_self()->epoll_fd, EPOLL_CTL_DEL, fd, &unused) != 0) {
+        io_close(io); /* an event for it could still come */
+        return -1;
+    }
+    io->fd = -1;
+    return fd;
+}
+
 void io_dispatch(struct io *io, uint32_t events)
 {
     if (io->fd < 0)

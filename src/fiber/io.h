@@ -42,6 +42,10 @@ MUST_USE enum err io_move(struct io *to, struct io *from, void (*on_event)(struc
 /* Nobody may wait on it. */
 void io_close(struct io *io);
 
+/* Takes the descriptor off the loop and hands it back, still open. -1: the system refused, and it
+ * is closed. Nobody may wait on it. */
+MUST_USE int io_detach(struct io *io);
+
 static inline bool io_is_open(const struct io *io)
 {
     return io->fd >= 0;

@@ -6,7 +6,7 @@ JOBS ?= $(shell nproc)
 ROUNDS ?=
 FUZZ_SECONDS ?= 60
 
-# -O2 with debugging symbols; link-time optimisation makes the 15 files of a request one.
+# -O2 with debugging symbols; link-time optimisation, because a request crosses many small files.
 RELEASE = -Doptimization=2 -Ddebug=true -Db_lto=true --prefix=$(PREFIX)
 SANITIZER = -Dbuildtype=debug -Db_lundef=false
 
@@ -14,6 +14,7 @@ SANITIZER = -Dbuildtype=debug -Db_lundef=false
 	help packages
 
 all: packages build/build.ninja ## build the release binary, build/penstock
+	@grep -q '^build penstock:' build/build.ninja || meson setup --reconfigure build >/dev/null
 	@ninja -C build -j $(JOBS) $(if $(wildcard src/main.c),penstock)
 
 # Installs what the build needs where it is missing; silent otherwise.

@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc)
-ROUNDS ?=
+BENCH ?=
 FUZZ_SECONDS ?= 60
 
 # -O2 with debugging symbols; link-time optimisation, because a request crosses many small files.
@@ -35,9 +35,11 @@ test-long: packages ## as test, with 10 minutes a fuzz target and the long soak 
 	@tools/install_packages.sh test fuzz lint
 	@tools/run_tests.py --jobs $(JOBS) --long
 
-bench: all ## measure against nginx and HAProxy (and what bench-peers installed)
+# The load generator is not part of `all`.
+bench: all ## measure against nginx and HAProxy (and what bench-peers installed); BENCH=--quick
 	@tools/install_packages.sh bench
-	bench/run $(ROUNDS)
+	@ninja -C build -j $(JOBS) bench/load
+	python3 bench/run.py $(BENCH)
 
 bench-peers: ## install the peers that come from npm, for bench
 	@tools/install_packages.sh bench-peers

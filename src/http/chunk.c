@@ -148,7 +148,7 @@ static enum err take_byte(struct chunk_decoder *d, char c)
     case STATE_DONE:
         break;
     }
-    ASSERT(!"a state without bytes of its own");
+    ASSERT(false); /* a state without bytes of its own */
     return ERR_INTERNAL;
 }
 

@@ -3,10 +3,10 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc)
-ROUNDS ?=
+BENCH ?=
 FUZZ_SECONDS ?= 60
 
-# -O2 with debugging symbols; link-time optimisation makes the 15 files of a request one.
+# -O2 with debugging symbols; link-time optimisation, because a request crosses many small files.
 RELEASE = -Doptimization=2 -Ddebug=true -Db_lto=true --prefix=$(PREFIX)
 SANITIZER = -Dbuildtype=debug -Db_lundef=false
 
@@ -14,6 +14,7 @@ SANITIZER = -Dbuildtype=debug -Db_lundef=false
 	help packages
 
 all: packages build/build.ninja ## build the release binary, build/penstock
+	@grep -q '^build penstock:' build/build.ninja || meson setup --reconfigure build >/dev/null
 	@ninja -C build -j $(JOBS) $(if $(wildcard src/main.c),penstock)
 
 # Installs what the build needs where it is missing; silent otherwise.
@@ -34,9 +35,11 @@ test-long: packages ## as test, with 10 minutes a fuzz target and the long soak 
 	@tools/install_packages.sh test fuzz lint
 	@tools/run_tests.py --jobs $(JOBS) --long
 
-bench: all ## measure against nginx and HAProxy (and what bench-peers installed)
+# The load generator is not part of `all`.
+bench: all ## measure against nginx and HAProxy (and what bench-peers installed); BENCH=--quick
 	@tools/install_packages.sh bench
-	bench/run $(ROUNDS)
+	@ninja -C build -j $(JOBS) bench/load
+	python3 bench/run.py $(BENCH)
 
 bench-peers: ## install the peers that come from npm, for bench
 	@tools/install_packages.sh bench-peers

@@ -146,17 +146,17 @@ install_npm() {
 # --- Go -------------------------------------------------------------------------------------------
 
 install_go() {
-    local folder package name
+    local folder package name pins
     while read -r folder package; do
         name=${package##*/}
-        # Newer than its pins: nothing to do.
-        [ -x "$deps/bin/$name" ] && [ "$deps/bin/$name" -nt "$root/$folder/go.mod" ] && continue
+        pins=$(cksum <"$root/$folder/go.sum")
+        [ -x "$deps/bin/$name" ] && [ "$pins" = "$(cat "$deps/bin/$name.pins" 2>&1)" ] && continue
         say "go: $package"
         [ "$mode" = install ] || continue
         mkdir -p "$deps/bin"
         (cd "$root/$folder" && GOBIN=$deps/bin GOFLAGS=-mod=readonly GO111MODULE=on \
             go install -buildvcs=false "$package" >&2) || die "go could not install $package"
-        touch "$deps/bin/$name"
+        echo "$pins" >"$deps/bin/$name.pins"
     done < <(rows go)
 }
 

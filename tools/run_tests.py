@@ -194,6 +194,15 @@ def checks(phase):
     pytest(phase, "tests/tools")
 
 
+def lint(phase):
+    need("clang-format", "clang-tidy")
+    status, output = phase.run(["tools/lint.sh"])
+    if status == 0:
+        phase.ok()
+    else:
+        phase.fail(f"lint\n{tail(output, 60)}")
+
+
 def unit(phase):
     build(phase, "build-gcc")
     meson_test(phase, "build-gcc")
@@ -333,8 +342,8 @@ def h2spec(phase):
     phase.tap([sys.executable, "tools/h2spec/run.py", binary("build")], "h2spec")
 
 
-PHASES = [release, checks, unit, clang, asan, tsan, valgrind, aarch64, fuzz, conformance, h2spec,
-          e2e, e2e_asan, soak]
+PHASES = [release, checks, unit, clang, lint, asan, tsan, valgrind, aarch64, fuzz, conformance,
+          h2spec, e2e, e2e_asan, soak]
 LONG_ONLY = [soak]
 
 

@@ -29,7 +29,7 @@ struct access_log {
 
 static enum err open_path(struct span path, int *fd, struct failure *why)
 {
-    char name[4096];
+    char name[2048];
     if (span_eq(path, SPAN("off"))) {
         *fd = -1;
         return ERR_OK;

@@ -457,7 +457,8 @@ static size_t mutate(char *text, uint64_t *random)
     for (unsigned edits = 1 + next_random(random) % 3; edits; edits--) {
         const size_t at = next_random(random) % n;
         const char *piece = pieces[next_random(random) % ARRAY_LEN(pieces)];
-        const size_t piece_n = strlen(piece), cut = MIN(1 + next_random(random) % 4, n - at);
+        const size_t piece_n = strlen(piece), wish = 1 + next_random(random) % 4;
+        const size_t cut = MIN(wish, n - at); /* MIN reads its arguments twice */
         switch (next_random(random) % 3) {
         case 0:
             text[at] = (char)(1 + next_random(random) % 255);

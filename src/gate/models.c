@@ -1,0 +1,82 @@
+#include "gate/exchange.h"
+#include "json/write.h"
+
+enum { LIST_MAX = 8 * 1024 * 1024 };
+
+/* Models have no date of making here; clients want one. */
+static const int64_t CREATED = 1700000000;
+
+static void write_model(struct json_writer *w, struct span name, struct span owner)
+{
+    json_write_object(w);
+    JSON_MEMBER(w, "id", string, name);
+    JSON_MEMBER(w, "object", string, SPAN("model"));
+    JSON_MEMBER(w, "created", i64, CREATED);
+    JSON_MEMBER(w, "owned_by", string, owner);
+    json_write_object_end(w);
+}
+
+static struct span owner_of(const struct model *m)
+{
+    return m->target_count ? m->targets[0].provider->name : SPAN("penstock");
+}
+
+static void write_list(struct exchange *x, struct json_writer *w)
+{
+    json_write_object(w);
+    JSON_MEMBER(w, "object", string, SPAN("list"));
+    JSON_NAME(w, "data");
+    json_write_array(w);
+    for (size_t i = 0; i < x->policy->model_count; i++) {
+        const struct model *m = x->policy->models[i];
+        if (key_allows_model(x->key, m->name))
+            write_model(w, m->name, owner_of(m));
+    }
+    json_write_array_end(w);
+    json_write_object_end(w);
+}
+
+static SUSPENDS void reply_json(struct exchange *x, const struct builder *body)
+{
+    struct http_field fields[OWN_FIELDS_MAX + 1];
+    struct http_reply_head head = {.status = 200, .fields = fields};
+    head.field_count = gate_own_fields(x, fields);
+    fields[head.field_count++] =
+        (struct http_field){SPAN("content-type"), SPAN("application/json")};
+    struct span bytes = builder_span(body);
+    (void)!http_reply(x->rq, &head, &bytes, 1);
+}
+
+static bool find_one(struct exchange *x, struct span id, struct span *owner)
+{
+    struct span star;
+    const struct model *m = policy_find_model(x->policy, id, &star);
+    if (!m || !key_allows_model(x->key, id))
+        return false;
+    *owner = owner_of(m);
+    return true;
+}
+
+void gate_serve_models(struct exchange *x, struct span id)
+{
+    struct builder body;
+    struct json_writer w;
+    struct span owner = {0};
+    if (id.n && !find_one(x, id, &owner)) {
+        fail(x->failure, ERR_NO_MODEL, "there is no model '%.*s'", SPAN_ARG(id));
+        gate_reply_error(x, ERR_NO_MODEL);
+        return;
+    }
+    builder_init(&body, LIST_MAX);
+    json_writer_init(&w, &body);
+    if (id.n)
+        write_model(&w, id, owner);
+    else
+        write_list(x, &w);
+    enum err e = json_writer_end(&w);
+    if (e == ERR_OK)
+        reply_json(x, &body);
+    else
+        gate_reply_error(x, e);
+    builder_deinit(&body);
+}

@@ -16,6 +16,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -44,7 +45,7 @@ struct load {
     struct options o;
     struct reference reference;
     int epoll, timer;
-    bool is_stopping; /* no new requests */
+    bool has_told;    /* that all streams are open */
     bool has_to_stop; /* leave the loop at once */
 
     struct conn *conns;
@@ -58,6 +59,14 @@ struct load {
     struct histogram latency, first_byte;
     char buffer[BUFFER_BYTES];
 };
+
+static volatile sig_atomic_t stop_asked;
+
+static void on_signal(int number)
+{
+    (void)number;
+    stop_asked = 1;
+}
 
 /* --- connections --------------------------------------------------------------------------------
  */
@@ -260,7 +269,7 @@ static void conn_read(struct load *l, struct conn *c, bool peer_closed)
 
 static bool may_start(const struct load *l, int64_t now_ns)
 {
-    if (l->is_stopping || l->has_to_stop || !l->ready_count)
+    if (stop_asked || l->has_to_stop || !l->ready_count)
         return false;
     if (l->o.count)
         return l->started < l->o.count;
@@ -310,22 +319,11 @@ static void pump(struct load *l)
 /* --- the loop -----------------------------------------------------------------------------------
  */
 
-static bool stdin_ended(void)
-{
-    char byte;
-    return read(STDIN_FILENO, &byte, 1) <= 0;
-}
-
 static void handle(struct load *l, const struct epoll_event *event)
 {
     uint64_t ticks;
     if (event->data.ptr == &l->timer) {
         (void)!read(l->timer, &ticks, sizeof(ticks));
-        return;
-    }
-    if (event->data.ptr == &l->o.hold) {
-        if (stdin_ended())
-            l->has_to_stop = true;
         return;
     }
     struct conn *c = event->data.ptr;
@@ -339,6 +337,8 @@ static void handle(struct load *l, const struct epoll_event *event)
 static bool is_over(const struct load *l, int64_t now_ns)
 {
     if (l->has_to_stop)
+        return true;
+    if (stop_asked && (l->o.hold || !l->busy_count))
         return true;
     if (l->o.hold || l->busy_count)
         return false;
@@ -361,9 +361,9 @@ static void give_up_when_stuck(struct load *l, int64_t now_ns)
 
 static void tell_when_all_are_open(struct load *l)
 {
-    if (!l->o.hold || l->is_stopping || l->opened < l->o.connections)
+    if (!l->o.hold || l->has_told || l->opened < l->o.connections)
         return;
-    l->is_stopping = true;
+    l->has_told = true;
     (void)printf("{\"open\": %zu}\n", l->busy_count);
     (void)fflush(stdout);
 }
@@ -501,9 +501,9 @@ static void set_up(struct load *l)
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = &l->timer};
     if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->timer, &event) != 0)
         die(1, "epoll: %s", strerror(errno));
-    event.data.ptr = &l->o.hold;
-    if (l->o.hold && epoll_ctl(l->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event) != 0)
-        die(1, "--hold needs a pipe at stdin: %s", strerror(errno));
+    struct sigaction action = {.sa_handler = on_signal};
+    if (sigaction(SIGTERM, &action, NULL) != 0 || sigaction(SIGINT, &action, NULL) != 0)
+        die(1, "sigaction: %s", strerror(errno));
 }
 
 int main(int argc, char **argv)

@@ -35,10 +35,11 @@ static const char USAGE[] =
     "  --rate R                open loop: R requests a second, whatever the answers do; times\n"
     "                          count from when a request was due\n"
     "  --hold                  open one stream a connection, print {\"open\": N}, keep them until\n"
-    "                          stdin ends\n"
+    "                          a signal\n"
     "  --sources N             connect from N loopback addresses, from 127.0.0.2 on\n"
     "  --patience S            give up when nothing comes for S seconds; default 10\n"
     "\n"
+    "SIGTERM and SIGINT: no further requests, then the report.\n"
     "Prints one line of JSON. Exit status 0: every answer was right; 1: some were not; 2: usage.\n";
 
 void die(int status, const char *format, ...)
@@ -315,6 +316,8 @@ void options_read(struct options *o, int argc, char **argv)
         o->count = o->connections;
     if (!o->count && o->seconds <= 0)
         o->seconds = 3;
+    if (o->rate > 0 && !o->count) /* all that fall due are sent, however late */
+        o->count = (uint64_t)(o->rate * o->seconds) + 1;
     find_address(o);
     make_request(o);
 }

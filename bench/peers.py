@@ -126,6 +126,7 @@ class Peer:
     name = "?"
     ready_path = None  # None: ready is when it accepts
     headers = []  # of every request, for the load generator
+    stream_rate = 400  # streams a second for the time to first byte: well below what it can do
     own_reference = False  # its answers rightly differ from the upstream's; see Portkey
     prefix = []  # of the command: valgrind, say
 
@@ -312,6 +313,7 @@ class Portkey(Peer):
 
     name = "portkey"
     own_reference = True
+    stream_rate = 20
     script = os.path.join(os.path.dirname(HERE), "node_modules", "@portkey-ai", "gateway", "build",
                           "start-server.js")
 

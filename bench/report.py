@@ -87,17 +87,17 @@ def instructions_part(rows):
 
 
 def ttft_part(part):
-    lines = [f"## Time to first byte of a stream, open loop, {part['rate']} streams/s (us)", "",
-             "What each adds to the upstream's own time in the same round.", ""]
+    lines = ["## Time to first byte of a stream, open loop (us)", "",
+             "What each adds to the upstream's own time at the same rate in the same round.", ""]
     body = []
-    for name, row in part["rows"].items():
+    for name, row in part.items():
         if "why" in row:
-            body.append([name, refusal(row), "", ""])
+            body.append([name, row["rate"], refusal(row), "", ""])
             continue
         body.append([name + (" (not a difference)" if name == "direct" else ""),
-                     three(row["p50"], 1, "{:.0f}"), three(row["p99"], 1, "{:.0f}"),
+                     row.get("rate", ""), three(row["p50"], 1, "{:.0f}"), three(row["p99"], 1, "{:.0f}"),
                      "a mode at 38 - 42 ms: delayed ACK" if row.get("delayed_ack") else ""])
-    return lines + table(["peer", "p50", "p99", "remarks"], body) + [""]
+    return lines + table(["peer", "streams/s", "p50", "p99", "remarks"], body) + [""]
 
 
 def mib(size):

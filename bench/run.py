@@ -54,7 +54,6 @@ WORKLOADS = [
 ]
 OTHER_PARTS = ["TTFT", "MEM", "RSS", "START", "RELOAD"]
 TTFT_ARGUMENTS = stream("mock-stream-4x5ms") + ["--connections", "256"]
-TTFT_RATE = 400
 HOLD_ARGUMENTS = stream("mock-stream-100x2000ms")
 
 
@@ -253,13 +252,14 @@ def count_instructions(rig, peer, workload):
     """User instructions per unit, exact and the same on a noisy machine: two runs under callgrind
     that differ only in how many requests they make."""
     totals, units = [], []
-    for count in (200, 1200):
-        twin = peer.twin(rig, "callgrind")
+    for count in (500, 4500):
+        twin = peer.twin(rig, f"{workload.name}-{count}")
         twin.prefix = ["valgrind", "--tool=callgrind", "--trace-children=yes",
                        "--callgrind-out-file=/dev/null"]
         try:
             rig.start(twin)
-            few = dataclasses.replace(workload, count=count, connections=16)
+            few = dataclasses.replace(workload, count=count if workload.unit == "request" else count // 20,
+                                      connections=16)
             result = rig.load(twin, few.load_arguments(0) + ["--patience", "60"])
             units.append(result["chunks"] if workload.unit == "chunk" else result["requests"])
         finally:
@@ -291,34 +291,41 @@ def instruction_table(rig, workloads, chosen):
 
 
 def measure_ttft(rig, chosen):
-    """Time to the first payload byte, open loop, as the difference to the upstream's own in the
-    same round."""
+    """Time to the first payload byte, open loop, as the difference to the upstream's own at the
+    same rate in the same round."""
     options = rig.options
-    arguments = TTFT_ARGUMENTS + ["--rate", str(TTFT_RATE), "--seconds", str(options.seconds)]
     direct = Direct(rig.folder, rig.mock.address)
     added, why, plain = {p.name: {"p50": [], "p99": []} for p in chosen}, {}, []
     slow_modes = set()
+
+    def times(peer, rate):
+        return rig.load(peer, TTFT_ARGUMENTS + ["--rate", str(rate), "--seconds",
+                                                str(options.seconds)])["ttft_us"]
+
     for number in range(options.rounds):
-        base = rig.load(direct, arguments)["ttft_us"]
-        plain.append(base)
+        base = {rate: times(direct, rate) for rate in {p.stream_rate for p in chosen}}
+        plain.append(base[max(base)])
         for peer in chosen:
             if peer.name in why:
                 continue
             say(f"TTFT round {number + 1}/{options.rounds} {peer.name}")
             try:
-                times = rig.load(peer, arguments)["ttft_us"]
+                got = times(peer, peer.stream_rate)
             except Wrong as wrong:
                 why[peer.name] = str(wrong)
                 continue
             for key in ("p50", "p99"):
-                added[peer.name][key].append(times[key] - base[key])
-            if any(38e3 <= times[k] <= 42e3 for k in ("p90", "p99", "p999")):
+                added[peer.name][key].append(got[key] - base[peer.stream_rate][key])
+            if any(38e3 <= got[k] <= 42e3 for k in ("p90", "p99", "p999")):
                 slow_modes.add(peer.name)
     rows = {"direct": {k: spread([t[k] for t in plain]) for k in ("p50", "p99")}}
-    for name, times in added.items():
-        rows[name] = {"why": why[name]} if name in why else {k: spread(v) for k, v in times.items()}
-        rows[name]["delayed_ack"] = name in slow_modes
-    return {"rate": TTFT_RATE, "rows": rows}
+    for peer in chosen:
+        rows[peer.name] = {"rate": peer.stream_rate, "delayed_ack": peer.name in slow_modes}
+        if peer.name in why:
+            rows[peer.name]["why"] = why[peer.name]
+        else:
+            rows[peer.name].update({k: spread(v) for k, v in added[peer.name].items()})
+    return rows
 
 
 def hold_streams(rig, peer, count):
@@ -460,7 +467,8 @@ def read_options():
     p.add_argument("--seconds", type=float, default=3.0, help="of one run")
     p.add_argument("--quick", action="store_true", help="3 rounds of 1.5 s, shorter rests")
     p.add_argument("--instructions", action="store_true",
-                   help="count user instructions under callgrind, too (slow)")
+                   help="count user instructions under callgrind, too; done by itself where perf "
+                        "cannot count them, but not by --quick")
     p.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
     p.add_argument("--streams", type=int, default=10000, help="to hold open for MEM")
     p.add_argument("--reloads", type=int, default=1000)
@@ -543,7 +551,7 @@ def run_parts(rig, notes):
         parts["ttft"] = measure_ttft(rig, start_all(rig, chosen, notes))
     for peer in chosen:
         rig.stop(peer)
-    if options.instructions:
+    if options.instructions or not (rig.perf.works or options.quick):
         parts["instructions"] = instruction_table(rig, workloads, chosen)
     for name, part in (("MEM", measure_memory), ("RSS", measure_rss), ("START", measure_start),
                        ("RELOAD", measure_reload)):

@@ -508,9 +508,8 @@ static void set_up(struct load *l)
 
 int main(int argc, char **argv)
 {
-    struct load *l = mem_calloc(1, sizeof(*l));
-    if (!l)
-        die(1, "no memory");
+    static struct load the_load; /* lives as long as the process, and so does what it owns */
+    struct load *l = &the_load;
     options_read(&l->o, argc, argv);
     set_up(l);
     if (l->o.save_file)

@@ -97,6 +97,8 @@ def spawn(command, cpu, log, **more):
         with open(log, "ab") as out:
             return subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
                                     **more)
+    except OSError as problem:
+        raise Failed(f"cannot start {command[0]}: {problem.strerror}") from problem
     finally:
         os.sched_setaffinity(0, {LOAD_CPU})
 
@@ -125,7 +127,7 @@ def answers_200(address, path):
 class Peer:
     name = "?"
     ready_path = None  # None: ready is when it accepts
-    headers = []  # of every request, for the load generator
+    headers = ["--authorization", f"Bearer {CALLER_KEY}"]  # callers send their key to every gateway
     stream_rate = 400  # streams a second for the time to first byte: well below what it can do
     own_reference = False  # its answers rightly differ from the upstream's; see Portkey
     prefix = []  # of the command: valgrind, say
@@ -269,7 +271,6 @@ class Haproxy(Peer):
 class Penstock(Peer):
     name = "penstock"
     ready_path = "/readyz"
-    headers = ["--authorization", f"Bearer {CALLER_KEY}"]
 
     def __init__(self, folder, upstream, binary, name=None, more_keys=0):
         self.name = name or "penstock"
@@ -279,7 +280,7 @@ class Penstock(Peer):
         self.write_config()
 
     def make(self, folder, upstream):
-        """Twins are for memory, start and reload: they have the one key that is used."""
+        """A twin has the one key that is used: ten thousand would count as its idle memory."""
         return Penstock(folder, upstream, self.binary, self.name)
 
     def write_config(self, extra=""):
@@ -319,8 +320,8 @@ class Portkey(Peer):
 
     def __init__(self, folder, upstream):
         super().__init__(folder, upstream)
-        self.headers = ["--authorization", "Bearer bench", "--header", "x-portkey-provider: openai",
-                        "--header", f"x-portkey-custom-host: http://{upstream}/v1"]
+        self.headers = Peer.headers + ["--header", "x-portkey-provider: openai", "--header",
+                                       f"x-portkey-custom-host: http://{upstream}/v1"]
 
     def command(self):
         return ["node", self.script, "--headless", f"--port={self.address.rsplit(':', 1)[1]}"]

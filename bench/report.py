@@ -68,6 +68,8 @@ def cpu_part(tables, perf):
         lines += [f"### {name}: {t['title']}", ""]
         if t["baseline"]:
             lines += [f"Ratios are to {t['baseline']} in the same round: median (least - most)."]
+        if t["baseline"] == "nginx":
+            lines += [f"Penstock's goal: at most {t['goal']}."]
         if t["ceiling"]:
             lines += [f"Without a gateway the rig makes {t['ceiling']:,.0f} {t['unit']}s/s."]
         if t.get("too_noisy"):

@@ -32,6 +32,7 @@ class Workload:
     unit: str = "request"
     count: int = 0  # instead of a duration
     connections: int = 32
+    goal: float = 0.0  # the ratio to nginx that penstock shall reach
 
     def load_arguments(self, seconds):
         much = ["--count", str(self.count)] if self.count else ["--seconds", str(seconds)]
@@ -43,14 +44,14 @@ def stream(model):
 
 
 WORKLOADS = [
-    Workload("N1", "1 KB request, c=32", ["--body-bytes", "1000"]),
-    Workload("N10", "10 KB request, c=32", ["--body-bytes", "10000"]),
-    Workload("N100", "100 KB request, c=32", ["--body-bytes", "100000"]),
+    Workload("N1", "1 KB request, c=32", ["--body-bytes", "1000"], goal=0.65),
+    Workload("N10", "10 KB request, c=32", ["--body-bytes", "10000"], goal=0.95),
+    Workload("N100", "100 KB request, c=32", ["--body-bytes", "100000"], goal=1.6),
     Workload("S64b", "stream of 64 chunks back to back, c=16", stream("mock-stream-64x0ms"),
-             "chunk", connections=16),
+             "chunk", connections=16, goal=1.0),
     # The ramp spreads the streams' clocks: 256 chunks at the same instant would flatter batching.
     Workload("S64p", "256 streams of 64 chunks, 20 ms apart",
-             stream("mock-stream-64x20ms") + ["--ramp", "0.64"], "chunk", 512, 256),
+             stream("mock-stream-64x20ms") + ["--ramp", "0.64"], "chunk", 512, 256, goal=1.0),
 ]
 OTHER_PARTS = ["TTFT", "MEM", "RSS", "START", "RELOAD"]
 TTFT_ARGUMENTS = stream("mock-stream-4x5ms") + ["--connections", "256"]
@@ -233,7 +234,7 @@ def measure_workload(rig, workload, chosen):
                 rig.perf.stop()
                 why[peer.name] = str(wrong)
     baseline = next((p.name for p in chosen if p.name not in why), None)
-    table = {"title": workload.title, "unit": workload.unit, "ceiling": limit,
+    table = {"title": workload.title, "unit": workload.unit, "goal": workload.goal, "ceiling": limit,
              "baseline": baseline, "rows": {name: {"why": text} for name, text in why.items()}}
     if baseline:
         dropped = noisy_rounds(samples[baseline])

@@ -315,8 +315,9 @@ class Portkey(Peer):
     name = "portkey"
     own_reference = True
     stream_rate = 20
-    script = os.path.join(os.path.dirname(HERE), "node_modules", "@portkey-ai", "gateway", "build",
-                          "start-server.js")
+    # Where `make bench-peers` puts it.
+    script = os.path.join(os.path.dirname(HERE), ".deps", "node", "node_modules", "@portkey-ai",
+                          "gateway", "build", "start-server.js")
 
     def __init__(self, folder, upstream):
         super().__init__(folder, upstream)

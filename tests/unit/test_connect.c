@@ -221,7 +221,8 @@ TEST(a_refusal_is_named)
 }
 
 /* What becomes of connection attempts, by the number of the attempt. */
-static enum { REFUSED, HANGS, WORKS, FAILS } fates[8];
+enum fate { REFUSED, HANGS, WORKS, FAILS };
+static enum fate fates[8];
 static int attempts, parked_fd;
 
 /* c-ares connects datagram sockets to sort addresses: those are not our subject. */
@@ -276,7 +277,7 @@ static void unpark(void)
     close(parked_fd);
 }
 
-static enum err race(int first, int second, int64_t timeout_ms, struct failure *why)
+static enum err race(enum fate first, enum fate second, int64_t timeout_ms, struct failure *why)
 {
     struct stream s;
     struct address two[2] = {{.size = server.address_n}, {.size = server.address_n}};

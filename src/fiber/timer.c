@@ -1,12 +1,15 @@
 #include "fiber/timer.h"
 
+#include <string.h>
+
 enum { SLOT_BITS = 6, SLOT_MASK = WHEEL_SLOTS - 1 };
 
 static const int64_t FURTHEST = (INT64_C(1) << (SLOT_BITS * WHEEL_LEVELS)) - 1;
 
 void wheel_init(struct wheel *w, int64_t now_ns)
 {
-    *w = (struct wheel){.tick = now_ns >> TICK_SHIFT};
+    memset(w, 0, sizeof *w); /* a literal of it would lie on the stack first */
+    w->tick = now_ns >> TICK_SHIFT;
     for (int level = 0; level < WHEEL_LEVELS; level++)
         for (int slot = 0; slot < WHEEL_SLOTS; slot++)
             list_init(&w->slots[level][slot]);

@@ -2,6 +2,7 @@
 #include "net/tls_impl.h"
 
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,10 +58,10 @@ static void names_of(X509 *certificate, char out[NAMES_BYTES])
 static enum err fail_name(struct tls *t, struct failure *why)
 {
     char names[NAMES_BYTES] = "another name";
-    X509 *certificate = SSL_get1_peer_certificate(t->ssl);
-    if (certificate)
-        names_of(certificate, names);
-    X509_free(certificate);
+    /* The chain as it was sent: a certificate that was refused is not the session's yet. */
+    STACK_OF(X509) *chain = SSL_get_peer_cert_chain(t->ssl);
+    if (chain && sk_X509_num(chain) > 0)
+        names_of(sk_X509_value(chain, 0), names);
     return fail(why, ERR_TLS, "the certificate is for %s, not for %s", names, t->host);
 }
 
@@ -161,7 +162,11 @@ enum err tls_fail_file(struct failure *why, const char *what, const char *path)
         return fail(why, ERR_TLS, "cannot read the %s %s: %s", what, path, text);
     }
     const char *reason = code ? ERR_reason_error_string(code) : NULL;
-    if (reason && strcmp(reason, "no start line") != 0)
+    int number = ERR_GET_REASON(code);
+    bool is_no_pem =
+        (ERR_GET_LIB(code) == ERR_LIB_PEM && number == PEM_R_NO_START_LINE) ||
+        (ERR_GET_LIB(code) == ERR_LIB_X509 && number == X509_R_NO_CERTIFICATE_OR_CRL_FOUND);
+    if (reason && !is_no_pem)
         snprintf(words, sizeof words, "%s", reason);
     return fail(why, ERR_TLS, "the %s %s cannot be used: %s", what, path, words);
 }

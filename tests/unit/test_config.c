@@ -6,6 +6,7 @@
 #include "config/schema.h"
 #include "config/suggest.h"
 #include "tests/test.h"
+#include "json/tree.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -1032,6 +1033,8 @@ TEST(what_is_not_enforced_yet_is_told)
         {MOCK "prices: {mock/x: {input: 0.05}, \"mock/*\": free}\n", LATER("2:1", "prices")},
         {MOCK "prices: {mock/x: fre}\n",
          LATER("2:1", "prices") "\n2:18: prices: \"fre\" is not known; did you mean \"free\"?"},
+        {MOCK "prices:\norganisations: {a: {limits: {}}, b: {limits: }}\n", ""},
+        {MOCK "organisations: {a: {budget: {}}}\n", "2:29: budget needs the word \"usd\""},
         {MOCK "models: {a: {targets: [mock/x], balance: fastest}}\n",
          "2:42: warning: balance: \"fastest\" is read but not enforced by this version"},
         {MOCK "models: {a: {targets: [mock/x], balance: weighted}}\n", ""},
@@ -1132,6 +1135,43 @@ TEST(defaults_are_filled_in)
     const struct provider *mock = map_get(&c->policy->providers_by_name, SPAN("mock"));
     CHECK(mock && mock->is_mock && mock->is_available && span_eq(mock->path, SPAN("/v1")));
     CHECK(mock->connect_timeout_ns == 5 * NS_PER_S);
+    config_free(c);
+}
+
+TEST(patterns_of_a_file_are_tried_longest_first)
+{
+    struct config *c = parse(MOCK "models: {\"g*\": mock/1, \"gpt-*\": mock/2, gpt-4o: mock/3, "
+                                  "\"gpt-4*\": \"mock/a-*\"}\n");
+    CHECK(c != NULL);
+    struct span star;
+    static const char *const words[][2] = {
+        {"gemini", "g*"}, {"gpt-5", "gpt-*"}, {"gpt-4o", "gpt-4o"}, {"gpt-4.1", "gpt-4*"}};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        const struct model *m = policy_find_model(c->policy, span_of_cstr(words[i][0]), &star);
+        EXPECT(m && span_eq(m->name, span_of_cstr(words[i][1])));
+    }
+    EXPECT(span_eq(star, SPAN(".1")));
+    EXPECT(policy_find_model(c->policy, SPAN("o1"), &star) == NULL);
+    config_free(c);
+}
+
+TEST(a_key_may_use_what_all_its_levels_allow)
+{
+    struct config *c = parse(
+        MOCK
+        "models: {a: mock/x, b: mock/x, c: mock/x, d: mock/x, e: mock/x}\n"
+        "organisations: {o: {models: [a, b, c, d], teams: {t: {models: [a, b, c, e], users: {u: "
+        "{models: [a, b, d, e]}}}}}}\n"
+        "keys: [{name: k, key: " KEYTEXT ", team: o/t, user: u, models: [a, c, d, e]}, "
+        "{name: l, key: " KEYTEXT "2, team: o/t}]\n");
+    CHECK(c != NULL);
+    const struct key *k = policy_find_key(c->policy, SPAN(KEYTEXT));
+    const struct key *l = policy_find_key(c->policy, SPAN(KEYTEXT "2"));
+    static const char names[] = "abcde";
+    for (size_t i = 0; i < 5; i++) {
+        EXPECT(key_allows_model(k, span(&names[i], 1)) == (names[i] == 'a'));
+        EXPECT(key_allows_model(l, span(&names[i], 1)) == (names[i] <= 'c'));
+    }
     config_free(c);
 }
 
@@ -1273,41 +1313,30 @@ TEST(examples_of_the_reference_are_right)
     }
 }
 
-/* Strings closed, brackets in pairs, no comma before a closing one. */
-static bool is_balanced_json(struct span s)
-{
-    char stack[64];
-    size_t depth = 0;
-    char before = 0;
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        if (c == ' ' || c == '\n')
-            continue;
-        if (c == '"') {
-            for (i++; i < s.n && s.p[i] != '"'; i++) {
-                if ((unsigned char)s.p[i] < 0x20)
-                    return false;
-                i += s.p[i] == '\\';
-            }
-        } else if (c == '{' || c == '[') {
-            stack[depth++] = c;
-        } else if (c == '}' || c == ']') {
-            if (depth == 0 || stack[--depth] != (c == '}' ? '{' : '[') || before == ',')
-                return false;
-        }
-        before = c;
-    }
-    return depth == 0;
-}
-
 TEST(the_json_schema_is_json)
 {
     struct builder text;
     builder_init(&text, 1 << 20);
     config_write_json_schema(&text);
     CHECK(builder_check(&text) == ERR_OK);
-    EXPECT(is_balanced_json(builder_span(&text)));
-    EXPECT(!is_balanced_json(span(builder_span(&text).p, builder_span(&text).n - 2)));
+    struct arena a;
+    arena_init(&a, 1 << 24, NULL, 0);
+    const struct json_node *root = NULL;
+    struct json_report told;
+    EXPECT(json_parse(&a, builder_span(&text), JSON_UNIQUE_NAMES, &root, &told) == ERR_OK);
+    /* Every section has its definition, and each definition its words. */
+    const struct json_node *defs = json_find(root, SPAN("$defs"));
+    for (size_t i = 0; i < schema_section_count; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s", schema_sections[i]->title);
+        for (char *p = name; *p; p++)
+            *p = *p == ' ' ? '_' : *p;
+        const struct json_node *words =
+            json_find(json_find(defs, span_of_cstr(name)), SPAN("properties"));
+        for (size_t k = 0; k < schema_sections[i]->word_count; k++)
+            EXPECT(json_find(words, span_of_cstr(schema_sections[i]->words[k].name)) != NULL);
+    }
+    arena_deinit(&a);
     builder_deinit(&text);
 }
 
@@ -1406,6 +1435,8 @@ int main(void)
     RUN(a_hundred_mistakes_are_told_and_the_rest_counted);
     RUN(the_contracts_example_becomes_a_snapshot);
     RUN(defaults_are_filled_in);
+    RUN(patterns_of_a_file_are_tried_longest_first);
+    RUN(a_key_may_use_what_all_its_levels_allow);
     RUN(a_mock_with_a_url_is_an_ordinary_provider);
     RUN(everything_that_can_be_set_is);
     RUN(paths_are_relative_to_the_files_folder);

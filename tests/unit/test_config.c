@@ -907,7 +907,11 @@ TEST(names_must_name_something)
          "2:13: there is no provider \"anthropic\"; add it to \"providers\": anthropic: {api_key: "
          "${ANTHROPIC_API_KEY}}"},
         {MOCK "models: {a: elsewhere/x}\n",
-         "2:13: there is no provider \"elsewhere\"; the first that there is is \"mock\""},
+         "2:13: there is no provider \"elsewhere\"; write one of \"mock\""},
+        {MOCK "models: {aa: mock/x, bb: mock/x, cc: mock/x, dd: mock/x, ee: mock/x, ff: mock/x}\n"
+              "routes: {r: {model: zzz}}\n",
+         "3:21: there is no model \"zzz\"; write one of \"aa\", \"bb\", \"cc\", \"dd\", "
+         "\"ee\", ..."},
         {MOCK "models: {a: gpt-4o}\n", "2:13: models: \"gpt-4o\" is not a target; write "
                                        "PROVIDER/MODEL, such as openai/gpt-4o"},
         {MOCK "models: {a: /x}\n", "2:13: models: \"/x\" is not a target; write PROVIDER/MODEL, "
@@ -943,7 +947,7 @@ TEST(names_must_name_something)
         {MOCK ORG "keys: [{name: a, key: " KEYTEXT ", team: acme/search, user: ana}]\n", ""},
         {MOCK "models: {fast: mock/x}\nkeys: [{name: a, key: " KEYTEXT ", models: [fast, slow, "
               "\"gpt-*\", mock/y]}]\n",
-         "3:57: there is no model \"slow\"; the first that there is is \"fast\""},
+         "3:57: there is no model \"slow\"; write one of \"fast\""},
         {MOCK "keys: [{name: a, key: " KEYTEXT ", models: []}]\n",
          "2:50: the list is empty; leave the word out to allow all, or name what is allowed"},
         {MOCK "organisations: {a: {models: [x]}}\n",

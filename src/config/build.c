@@ -3,6 +3,28 @@
 #include "base/mem.h"
 #include "config/suggest.h"
 
+enum { NAMES_SHOWN_MAX = 5 };
+
+/* The first few names of a mapping, quoted. */
+static const char *names_of(struct build *b, const struct node *mapping)
+{
+    size_t count = 0;
+    const char *text = "";
+    NODE_EACH(mapping, child)
+    {
+        bool is_last = ++count == NAMES_SHOWN_MAX && child->next;
+        const char *more =
+            arena_printf(b->scratch, "%s%s%s%s", text, count > 1 ? ", " : "",
+                         report_quote(b->report, child->key), is_last ? ", ..." : "");
+        if (!more)
+            b->report->no_memory = true;
+        if (!more || is_last)
+            return more ? more : text;
+        text = more;
+    }
+    return text;
+}
+
 void build_tell_unknown(struct build *b, struct place at, const char *what, struct span name,
                         const struct node *mapping)
 {
@@ -19,8 +41,8 @@ void build_tell_unknown(struct build *b, struct place at, const char *what, stru
     else if (!mapping || mapping->count == 0)
         report_error(b->report, at, "there is no %s %s; none is configured", what, quoted);
     else
-        report_error(b->report, at, "there is no %s %s; the first that there is is %s", what,
-                     quoted, report_quote(b->report, mapping->first->key));
+        report_error(b->report, at, "there is no %s %s; write one of %s", what, quoted,
+                     names_of(b, mapping));
 }
 
 void build_check_model_word(struct build *b, const struct node *n)

@@ -206,12 +206,11 @@ static bool decode_word(const struct decoder *d, const struct word *word, struct
             return true;
         child->text = child->written = span_of_cstr(word->standard);
     }
-    const struct purpose purpose = {.name = word->name, .is_secret = word->is_secret};
-    bool is_right = decode(d, word->shape, child, &purpose);
     if (word->is_later && says_something(child))
         report_warning(d->report, child->key_at, "%s is read but not enforced by this version",
                        word->name);
-    return is_right;
+    const struct purpose purpose = {.name = word->name, .is_secret = word->is_secret};
+    return decode(d, word->shape, child, &purpose);
 }
 
 static bool decode_section(const struct decoder *d, const struct section *section, struct node *n)

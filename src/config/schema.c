@@ -308,7 +308,9 @@ static const struct section target_section = {
     .title = "Targets",
     .path = "models.NAME.targets[]",
     .help = "One place that a model can be served from.",
-    .example = "targets: [{to: openai/gpt-4o-mini, weight: 9}, anthropic/claude-haiku-4-5]\n",
+    .example =
+        "models:\n"
+        "  fast: {targets: [{to: openai/gpt-4o-mini, weight: 9}, anthropic/claude-haiku-4-5]}\n",
     WORDS(target_words)};
 
 static const struct word model_words[] = {
@@ -423,7 +425,10 @@ static const struct section limit_section = {
     .help = "Written the same for an organisation, a team, a user and a key; the narrowest of all "
             "levels holds. A limit of k a minute admits k at once from rest, and never more than "
             "k plus what refills evenly while they arrive.",
-    .example = "limits: {requests_per_minute: 1200, tokens_per_day: 20000000, concurrent: 50}\n",
+    .example =
+        "organisations:\n"
+        "  acme:\n"
+        "    limits: {requests_per_minute: 1200, tokens_per_day: 20000000, concurrent: 50}\n",
     WORDS(limit_words)};
 
 static const struct word budget_words[] = {
@@ -453,7 +458,10 @@ static const struct section budget_section = {
     .title = "Budgets",
     .path = "organisations.NAME.budget",
     .help = "Written the same for an organisation, a team, a user and a key.",
-    .example = "budget: {usd: 2000, per: month, alert_at: [0.8], degrade_at: 0.9, hard: true}\n",
+    .example =
+        "organisations:\n"
+        "  acme:\n"
+        "    budget: {usd: 2000, per: month, alert_at: [0.8], degrade_at: 0.9, hard: true}\n",
     WORDS(budget_words)};
 
 /* Words that every level of callers takes. */
@@ -479,7 +487,11 @@ static const struct section user_section = {
     .title = "Users",
     .path = "organisations.NAME.teams.NAME.users.NAME",
     .help = "A person or a program of a team.",
-    .example = "users: {ana: {limits: {tokens_per_hour: 500000}}}\n",
+    .example = "organisations:\n"
+               "  acme:\n"
+               "    teams:\n"
+               "      search:\n"
+               "        users: {ana: {limits: {tokens_per_hour: 500000}}}\n",
     WORDS(user_words)};
 
 static const struct word team_words[] = {
@@ -494,11 +506,13 @@ static const struct section team_section = {
     .title = "Teams",
     .path = "organisations.NAME.teams.NAME",
     .help = "A team of an organisation; elsewhere it is called `ORGANISATION/TEAM`.",
-    .example = "teams:\n"
-               "  search:\n"
-               "    limits: {requests_per_minute: 1200, concurrent: 50}\n"
-               "    models: [gpt-4o, fast]\n"
-               "    users: {ana: {}}\n",
+    .example = "organisations:\n"
+               "  acme:\n"
+               "    teams:\n"
+               "      search:\n"
+               "        limits: {requests_per_minute: 1200, concurrent: 50}\n"
+               "        models: [gpt-4o, fast]\n"
+               "        users: {ana: {}}\n",
     WORDS(team_words)};
 
 static const struct word organisation_words[] = {
@@ -613,9 +627,9 @@ static const struct word config_words[] = {
     {.name = "client_half_close",
      .shape = CHOICE(half_closes),
      .standard = "probe",
-     .help = "A client that closed its sending side may have gone or may still read. `probe`: find "
-             "out, and end the call when it has gone; `abort`: take it that it has gone; `allow`: "
-             "take it that it still reads."},
+     .help = "A client that closed its sending side may have gone or may still read. `probe`: ask "
+             "by an interim answer (100) after a second of silence; `abort`: it has gone, the call "
+             "ends; `allow`: it still reads, until a write fails."},
     {.name = "providers",
      .shape = MAP(KIND_NAME, SECTION(provider_section)),
      .absent = "none",

@@ -78,13 +78,6 @@ static void note_news(struct h2_session *s)
 
 /* --- what nghttp2 tells ----------------------------------------------------------------------- */
 
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user_data)
-{
-    (void)session;
-    h2_wire_note_begin(user_data, hd);
-    return 0;
-}
-
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct h2_session *s = of_user_data(user_data);
@@ -151,7 +144,6 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     struct h2_call *k = find_call(s, frame->hd.stream_id);
     const bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     (void)session;
-    h2_wire_note_recv(&s->wire, frame);
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
         if (end_block(s, k, !ends) != 0)
@@ -182,7 +174,7 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     struct h2_session *s = of_user_data(user_data);
     struct h2_call *k = find_call(s, frame->hd.stream_id);
     (void)session, (void)error;
-    h2_wire_note_invalid(&s->wire);
+    h2_wire_glitch(&s->wire, H2_COST_RESET);
     if (k)
         fail_call(k, ERR_PROTOCOL, "the answer breaks HTTP/2");
     return 0;
@@ -274,7 +266,6 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
 
 static void set_callbacks(nghttp2_session_callbacks *to)
 {
-    nghttp2_session_callbacks_set_on_begin_frame_callback(to, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(to, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(to, on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback(to, on_invalid_header);

@@ -238,11 +238,38 @@ static void start_request(struct h2_connection *c, int32_t id, bool has_body)
 
 /* --- what nghttp2 tells ----------------------------------------------------------------------- */
 
-static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user_data)
+static void note_dropped(struct h2_connection *c, int32_t id)
 {
-    (void)session;
-    h2_wire_note_begin(user_data, hd);
-    return 0;
+    c->dropped[c->dropped_count++ % H2_DROPPED_KEPT] = id;
+}
+
+/* Older ones than we remember get the benefit of the doubt. */
+static bool was_dropped(const struct h2_connection *c, int32_t id)
+{
+    int32_t lowest = INT32_MAX;
+    for (uint32_t i = 0; i < MIN(c->dropped_count, (uint32_t)H2_DROPPED_KEPT); i++) {
+        lowest = MIN(lowest, c->dropped[i]);
+        if (c->dropped[i] == id)
+            return true;
+    }
+    return c->dropped_count > H2_DROPPED_KEPT && id < lowest;
+}
+
+/* RFC 9113 section 5.1: nothing of this kind may come on a stream that the caller itself closed.
+ * nghttp2 keeps no closed streams and would let it pass. */
+static bool is_on_closed(struct h2_connection *c, const struct h2_frame_head *head)
+{
+    const int32_t id = head->stream_id;
+    return (head->type == NGHTTP2_DATA || head->type == NGHTTP2_HEADERS) && id % 2 == 1 &&
+           id <= c->last_id && !nghttp2_session_find_stream(c->wire.session, id) &&
+           !was_dropped(c, id);
+}
+
+static void on_frame(struct h2_wire *w, const struct h2_frame_head *head)
+{
+    struct h2_connection *c = of_wire(w);
+    if (is_on_closed(c, head))
+        h2_wire_terminate(w, NGHTTP2_STREAM_CLOSED);
 }
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
@@ -255,6 +282,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     c->block_stream = 0;
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0; /* trailers: counted and dropped */
+    c->last_id = frame->hd.stream_id;
     if (c->wire.is_doomed)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     if (c->stream_count >= STREAMS_HELD_MAX)
@@ -304,7 +332,6 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     struct h2_connection *c = of_user_data(user_data);
     struct h2_stream *s = frame->hd.stream_id ? find_stream(c, frame->hd.stream_id) : NULL;
     (void)session;
-    h2_wire_note_recv(&c->wire, frame);
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
         end_block(c, frame);
@@ -320,7 +347,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         c->has_settings = true;
         break;
     case NGHTTP2_RST_STREAM:
-        if (s && !s->source.end_was_sent)
+        if (!s || !s->source.end_was_sent)
             h2_wire_glitch(&c->wire, H2_COST_RESET);
         break;
     case NGHTTP2_PING: /* the answer to ours: what the caller sent before the notice is here */
@@ -340,7 +367,9 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     (void)session, (void)error;
     if (frame->hd.type == NGHTTP2_HEADERS)
         c->block_is_open = false;
-    h2_wire_note_invalid(&c->wire);
+    if (frame->hd.stream_id)
+        note_dropped(c, frame->hd.stream_id);
+    h2_wire_glitch(&c->wire, H2_COST_RESET);
     return 0;
 }
 
@@ -363,6 +392,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     struct h2_stream *s = frame->hd.stream_id ? find_stream(c, frame->hd.stream_id) : NULL;
     h2_wire_note_send(&c->wire, frame);
     if (frame->hd.type == NGHTTP2_RST_STREAM) {
+        note_dropped(c, frame->hd.stream_id);
         if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR && !(s && s->was_cut))
             h2_wire_glitch(&c->wire, H2_COST_RESET);
         return 0;
@@ -391,7 +421,6 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
 
 static void set_callbacks(nghttp2_session_callbacks *to)
 {
-    nghttp2_session_callbacks_set_on_begin_frame_callback(to, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(to, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(to, on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback(to, on_invalid_header);
@@ -429,8 +458,11 @@ static void release(struct h2_wire *w)
     mem_free(c);
 }
 
-static const struct h2_wire_owner owner = {
-    .set_callbacks = set_callbacks, .on_turn = on_turn, .on_closed = on_closed, .release = release};
+static const struct h2_wire_owner owner = {.set_callbacks = set_callbacks,
+                                           .on_frame = on_frame,
+                                           .on_turn = on_turn,
+                                           .on_closed = on_closed,
+                                           .release = release};
 
 static void on_event(struct io *io)
 {

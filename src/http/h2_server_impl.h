@@ -16,6 +16,9 @@
 #include "http/h2_wire.h"
 #include "http/server_impl.h"
 
+/* Streams that we reset: what the caller sent before it knew is no offence. The last ones. */
+enum { H2_DROPPED_KEPT = 32 };
+
 struct h2_connection {
     struct http_connection base;
     struct h2_wire wire;
@@ -27,6 +30,10 @@ struct h2_connection {
     int32_t block_stream;  /* 0: none, or one that is not wanted */
     bool block_is_open;
     int64_t block_since_ns;
+
+    int32_t last_id; /* the highest stream that was opened */
+    int32_t dropped[H2_DROPPED_KEPT];
+    uint32_t dropped_count;
 
     int64_t opened_ns, idle_since_ns, drain_since_ns;
     bool has_settings; /* the caller's first ones came */

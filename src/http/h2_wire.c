@@ -8,10 +8,11 @@ enum {
     READ_BYTES = 16 * 1024,
     READS_PER_TURN = 4, /* then others have their turn */
     OUT_ROOM = 8192,    /* the class of 16 KiB */
-    FRAME_HEAD = 9,
+    PREFACE = 24,
     PAYLOAD_MIN = 1024, /* rather wait for an empty buffer than send less of more */
 
     GLITCHES_PER_S = 8,   /* are forgotten */
+    PADDING_MAX = 256,    /* with the byte that tells its length */
     UPDATES_PER_DATA = 4, /* WINDOW_UPDATEs that a DATA frame of ours explains */
     ALLOWANCE_START = 64,
     ALLOWANCE_MAX = 1024,
@@ -99,7 +100,7 @@ static ssize_t source_read(nghttp2_session *session, int32_t stream_id, uint8_t 
     if (source->left == 0 && !source->is_last)
         return NGHTTP2_ERR_DEFERRED;
     size_t n = MIN(length, source->left), room = room_of(w);
-    if (room < FRAME_HEAD + MIN(n, (size_t)PAYLOAD_MIN)) {
+    if (room < H2_FRAME_HEAD + MIN(n, (size_t)PAYLOAD_MIN)) {
         w->is_out_of_room = true;
         return NGHTTP2_ERR_PAUSE;
     }
@@ -109,7 +110,7 @@ static ssize_t source_read(nghttp2_session *session, int32_t stream_id, uint8_t 
             return NGHTTP2_ERR_CALLBACK_FAILURE;
         room = room_of(w);
     }
-    n = MIN(n, room - FRAME_HEAD);
+    n = MIN(n, room - H2_FRAME_HEAD);
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (source->is_last && n == source->left)
         *flags |= NGHTTP2_DATA_FLAG_EOF;
@@ -130,7 +131,7 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
     struct h2_wire *w = of_user_data(user_data);
     struct h2_source *source = from->ptr;
     (void)session;
-    put(w, head, FRAME_HEAD);
+    put(w, head, H2_FRAME_HEAD);
     source->left -= length;
     while (length) {
         const struct span here = span_from(source->parts[0], source->part_at);
@@ -209,6 +210,7 @@ enum err h2_wire_init(struct h2_wire *w, enum h2_side side, struct stream *strea
         .letter.fn = on_letter,
         .allowance = ALLOWANCE_START,
         .glitches_at_ns = loop_now(),
+        .preface_left = side == H2_SERVER ? PREFACE : 0,
     };
     TRY(new_session(w, side));
     enum err e = submit_settings(w, side);
@@ -367,14 +369,135 @@ void h2_wire_schedule(struct h2_wire *w)
     loop_bury(&w->grave);
 }
 
+/* --- glitches --------------------------------------------------------------------------------- */
+
+void h2_wire_terminate(struct h2_wire *w, uint32_t error)
+{
+    if (w->is_doomed)
+        return;
+    w->is_doomed = true;
+    /* Without memory for the frame there is no farewell; it is doomed all the same. */
+    (void)nghttp2_session_terminate_session(w->session, error);
+}
+
+void h2_wire_glitch(struct h2_wire *w, int cost)
+{
+    const int64_t unit_ns = NS_PER_S / GLITCHES_PER_S;
+    const int64_t forgotten = (loop_now() - w->glitches_at_ns) / unit_ns;
+    w->glitches_at_ns += forgotten * unit_ns;
+    w->glitches = (int32_t)MAX((int64_t)w->glitches - forgotten, INT64_C(0)) + cost;
+    if (w->glitches >= H2_GLITCHES_MAX)
+        h2_wire_terminate(w, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+void h2_wire_note_send(struct h2_wire *w, const nghttp2_frame *frame)
+{
+    if (frame->hd.type == NGHTTP2_DATA)
+        w->allowance = MIN(w->allowance + UPDATES_PER_DATA, (int32_t)ALLOWANCE_MAX);
+}
+
+/* True for frames that carry something of an exchange. */
+static bool is_useful(struct h2_wire *w, const struct h2_frame_head *head)
+{
+    switch (head->type) {
+    case NGHTTP2_DATA: /* padding may be all that there is */
+        return head->length > (head->flags & NGHTTP2_FLAG_PADDED ? PADDING_MAX : 0) ||
+               head->flags & NGHTTP2_FLAG_END_STREAM;
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_RST_STREAM: /* the server has its own opinion */
+    case NGHTTP2_PUSH_PROMISE:
+        return true;
+    case NGHTTP2_PING:
+    case NGHTTP2_SETTINGS:
+        return (head->flags & NGHTTP2_FLAG_ACK) != 0;
+    case NGHTTP2_WINDOW_UPDATE: /* some tell of every frame that they read */
+        if (w->allowance > 0)
+            w->allowance--;
+        return w->allowance > 0;
+    default: /* PRIORITY, CONTINUATION, GOAWAY, and what we do not know */
+        return false;
+    }
+}
+
 /* --- input ------------------------------------------------------------------------------------ */
 
-static enum err feed(struct h2_wire *w, const char *bytes, size_t n)
+static uint32_t load_u31(const uint8_t *p)
 {
+    return ((uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]) & INT32_MAX;
+}
+
+static void begin_frame(struct h2_wire *w)
+{
+    const uint8_t *p = w->head;
+    const struct h2_frame_head head = {.length = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2],
+                                       .type = p[3],
+                                       .flags = p[4],
+                                       .stream_id = (int32_t)load_u31(p + 5)};
+    const bool is_priority = head.type == NGHTTP2_PRIORITY;
+    w->payload_left = head.length - (w->head_n - (uint32_t)H2_FRAME_HEAD);
+    if (!is_useful(w, &head))
+        h2_wire_glitch(w, H2_COST_IDLE);
+    /* We asked for none, so nghttp2 does not look at them; what RFC 7540 section 5.3.1 and RFC 9113
+     * section 6.3 forbid is refused all the same. */
+    if (is_priority && (head.stream_id == 0 || (w->head_n == H2_FRAME_SEEN &&
+                                                load_u31(p + 9) == (uint32_t)head.stream_id)))
+        h2_wire_terminate(w, NGHTTP2_PROTOCOL_ERROR);
+    if (w->owner->on_frame)
+        w->owner->on_frame(w, &head);
+    w->head_n = 0;
+}
+
+/* How much of the next frame's head is wanted. */
+static uint8_t head_wanted(const struct h2_wire *w)
+{
+    const bool names_stream = w->head_n >= H2_FRAME_HEAD && w->head[3] == NGHTTP2_PRIORITY &&
+                              w->head[0] == 0 && w->head[1] == 0 && w->head[2] >= 4;
+    return names_stream ? H2_FRAME_SEEN : H2_FRAME_HEAD;
+}
+
+/* Goes over bytes up to the end of the next frame's head, or to the end of all; how far. *start:
+ * where that head begins among them. */
+static size_t scan(struct h2_wire *w, const char *bytes, size_t n, size_t *start, bool *is_head)
+{
+    size_t at = MIN(n, (size_t)w->preface_left);
+    w->preface_left -= (uint32_t)at;
+    const size_t payload = MIN(n - at, (size_t)w->payload_left);
+    w->payload_left -= (uint32_t)payload;
+    at += payload;
+    *start = at;
+    while (at < n && w->head_n < head_wanted(w))
+        w->head[w->head_n++] = (uint8_t)bytes[at++];
+    *is_head = w->head_n > 0 && w->head_n == head_wanted(w);
+    return at;
+}
+
+static enum err give(struct h2_wire *w, const char *bytes, size_t n)
+{
+    if (n == 0)
+        return ERR_OK;
     w->is_inside = true;
     const ssize_t taken = nghttp2_session_mem_recv(w->session, (const uint8_t *)bytes, n);
     w->is_inside = false;
     return h2_err(taken);
+}
+
+/* Before nghttp2 sees a frame we have seen its head, and judge it by what came before. */
+static enum err feed(struct h2_wire *w, const char *bytes, size_t n)
+{
+    const char *given = bytes, *end = bytes + n;
+    while (bytes < end && !w->is_doomed) {
+        size_t start;
+        bool is_head;
+        const size_t seen = scan(w, bytes, (size_t)(end - bytes), &start, &is_head);
+        if (is_head) {
+            TRY(give(w, given, (size_t)(bytes + start - given)));
+            given = bytes + start;
+            if (!w->is_doomed)
+                begin_frame(w);
+        }
+        bytes += seen;
+    }
+    return w->is_doomed ? ERR_OK : give(w, given, (size_t)(end - given));
 }
 
 /* ERR_AGAIN: all was read. ERR_OK: there may be more. */
@@ -433,64 +556,4 @@ void h2_wire_feed(struct h2_wire *w, struct span bytes)
         h2_wire_close(w, e);
     else
         h2_wire_schedule(w);
-}
-
-/* --- glitches --------------------------------------------------------------------------------- */
-
-void h2_wire_glitch(struct h2_wire *w, int cost)
-{
-    const int64_t unit_ns = NS_PER_S / GLITCHES_PER_S;
-    const int64_t forgotten = (loop_now() - w->glitches_at_ns) / unit_ns;
-    w->glitches_at_ns += forgotten * unit_ns;
-    w->glitches = (int32_t)MAX((int64_t)w->glitches - forgotten, INT64_C(0)) + cost;
-    if (w->glitches < H2_GLITCHES_MAX || w->is_doomed)
-        return;
-    w->is_doomed = true;
-    /* Without memory for the frame there is no farewell; it is doomed all the same. */
-    (void)nghttp2_session_terminate_session(w->session, NGHTTP2_ENHANCE_YOUR_CALM);
-}
-
-void h2_wire_note_begin(struct h2_wire *w, const nghttp2_frame_hd *hd)
-{
-    if (hd->type >= NGHTTP2_CONTINUATION) /* and types that we do not know */
-        h2_wire_glitch(w, H2_COST_IDLE);
-}
-
-void h2_wire_note_recv(struct h2_wire *w, const nghttp2_frame *frame)
-{
-    const bool is_ack = (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0;
-    switch (frame->hd.type) {
-    case NGHTTP2_PING:
-    case NGHTTP2_SETTINGS:
-        if (!is_ack)
-            h2_wire_glitch(w, H2_COST_IDLE);
-        break;
-    case NGHTTP2_PRIORITY:
-        h2_wire_glitch(w, H2_COST_IDLE);
-        break;
-    case NGHTTP2_DATA:
-        /* Padding and its length count in both. */
-        if (frame->hd.length <= frame->data.padlen && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
-            h2_wire_glitch(w, H2_COST_IDLE);
-        break;
-    case NGHTTP2_WINDOW_UPDATE: /* some tell of every frame that they read */
-        if (w->allowance > 0)
-            w->allowance--;
-        else
-            h2_wire_glitch(w, H2_COST_IDLE);
-        break;
-    default:
-        break;
-    }
-}
-
-void h2_wire_note_invalid(struct h2_wire *w)
-{
-    h2_wire_glitch(w, H2_COST_RESET);
-}
-
-void h2_wire_note_send(struct h2_wire *w, const nghttp2_frame *frame)
-{
-    if (frame->hd.type == NGHTTP2_DATA)
-        w->allowance = MIN(w->allowance + UPDATES_PER_DATA, (int32_t)ALLOWANCE_MAX);
 }

@@ -33,8 +33,19 @@ enum {
 
 struct h2_wire;
 
+/* The head of a frame, and of PRIORITY the stream that it names. */
+enum { H2_FRAME_HEAD = 9, H2_FRAME_SEEN = H2_FRAME_HEAD + 4 };
+struct h2_frame_head {
+    uint32_t length;
+    uint8_t type, flags;
+    int32_t stream_id;
+};
+
 struct h2_wire_owner {
     void (*set_callbacks)(nghttp2_session_callbacks *callbacks);
+    /* A frame begins; nghttp2 knows all before it and nothing of it yet. It tells nothing of those
+     * that it ignores. May be NULL. */
+    void (*on_frame)(struct h2_wire *w, const struct h2_frame_head *head);
     /* After events of any kind, outside nghttp2: what the callbacks only noted can be acted on. It
      * may close the wire. */
     void (*on_turn)(struct h2_wire *w);
@@ -58,6 +69,8 @@ struct h2_wire {
     int64_t glitches_at_ns;
     int32_t glitches, allowance;
     uint32_t holds;
+    uint32_t preface_left, payload_left; /* of what is being received */
+    uint8_t head[H2_FRAME_SEEN], head_n;
     bool is_scheduled, is_posted;
     bool is_blocked;     /* the socket takes no more */
     bool is_out_of_room; /* a DATA frame waits for room in `out` */
@@ -107,11 +120,10 @@ static inline bool h2_wire_is_stuck(const struct h2_wire *w, int64_t *since_ns)
 /* The peer did something that costs us and moves nothing. In callbacks too. */
 void h2_wire_glitch(struct h2_wire *w, int cost);
 
-/* To be called from on_begin_frame, on_frame_recv, on_invalid_frame and on_frame_send: counts what
- * is the same on both sides. */
-void h2_wire_note_begin(struct h2_wire *w, const nghttp2_frame_hd *hd);
-void h2_wire_note_recv(struct h2_wire *w, const nghttp2_frame *frame);
-void h2_wire_note_invalid(struct h2_wire *w);
+/* The connection ends with this error: GOAWAY, then nothing more is read. In callbacks too. */
+void h2_wire_terminate(struct h2_wire *w, uint32_t error);
+
+/* From on_frame_send: DATA of ours explains WINDOW_UPDATEs. */
 void h2_wire_note_send(struct h2_wire *w, const nghttp2_frame *frame);
 
 /* --- what a stream sends ---------------------------------------------------------------------- */

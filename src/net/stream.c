@@ -22,7 +22,13 @@ enum err stream_open(struct stream *s, int fd, void (*on_event)(struct io *io))
 enum err stream_move(struct stream *to, struct stream *from, void (*on_event)(struct io *io))
 {
     to->tls = from->tls;
-    return io_move(&to->io, &from->io, on_event);
+    from->tls = NULL;
+    if (to->tls)
+        tls_moved(to);
+    enum err e = io_move(&to->io, &from->io, on_event);
+    if (e != ERR_OK && to->tls)
+        tls_close(to); /* says goodbye to nobody */
+    return e;
 }
 
 void stream_close(struct stream *s)

@@ -497,6 +497,11 @@ enum err tls_connect(struct stream *s, struct tls_client *client, struct span ho
     return fail(why, ERR_NO_MEMORY, "out of memory for TLS");
 }
 
+void tls_moved(struct stream *s)
+{
+    s->tls->io = &s->io;
+}
+
 void tls_close(struct stream *s)
 {
     struct tls *t = s->tls;

@@ -61,6 +61,8 @@ MUST_USE enum err tls_try_write(struct stream *s, const struct iovec *parts, int
 /* Which side of the socket a try that answered ERR_AGAIN waits for. */
 enum io_side tls_wants(const struct tls *tls);
 bool tls_has_pending(const struct tls *tls);
+/* The stream is at another place now. */
+void tls_moved(struct stream *s);
 void tls_close(struct stream *s);
 
 #endif

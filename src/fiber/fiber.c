@@ -161,6 +161,17 @@ enum err fiber_park(const char *waiting_for, int64_t deadline)
     return f->wait_result;
 }
 
+void fiber_wait_uncancelled(const char *waiting_for)
+{
+    struct fiber *self = fiber_self();
+    ASSERT(self != NULL);
+    bool was_shielded = self->is_shielded;
+    self->is_shielded = true;
+    enum err e = fiber_park(waiting_for, FIBER_FOREVER);
+    ASSERT(e == ERR_OK);
+    self->is_shielded = was_shielded;
+}
+
 void fiber_wake(struct fiber *f)
 {
     ASSERT(f->loop == loop_self());

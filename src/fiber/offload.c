@@ -89,13 +89,7 @@ enum err offload_call(void (*fn)(void *arg), void *arg)
     struct job job = {.loop = loop_self(), .fiber = fiber_self(), .fn = fn, .arg = arg};
     job.letter.fn = on_done;
     TRY(enqueue(&job));
-    /* The job has our stack: not even cancellation may end this wait. */
-    bool was_shielded = job.fiber->is_shielded;
-    job.fiber->is_shielded = true;
-    while (!job.is_done) {
-        enum err e = fiber_park("offloaded work", FIBER_FOREVER);
-        ASSERT(e == ERR_OK);
-    }
-    job.fiber->is_shielded = was_shielded;
+    while (!job.is_done) /* the job has our stack: not even cancellation may end this wait */
+        fiber_wait_uncancelled("offloaded work");
     return ERR_OK;
 }

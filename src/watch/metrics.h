@@ -33,7 +33,7 @@ struct histogram {
 };
 
 struct metrics {
-    _Alignas(64) _Atomic uint64_t requests[METRIC_ENDPOINTS][METRIC_STATUSES];
+    _Atomic uint64_t requests[METRIC_ENDPOINTS][METRIC_STATUSES];
     _Atomic uint64_t attempts[METRIC_ERRORS]; /* by enum err; 0: ok */
     _Atomic uint64_t tokens_in, tokens_out, tokens_cached;
     _Atomic uint64_t streams;

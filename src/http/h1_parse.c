@@ -77,8 +77,9 @@ COLD static enum err stop(struct h1_parser *p, struct span bytes, const char *wh
         return code;
     }
     if (here == room) {
-        p->why = room == line_max ? "the first line is too long" : "the head is too large";
-        return room == line_max ? too_long : ERR_HEAD_TOO_LARGE;
+        p->why =
+            too_long == ERR_URI_TOO_LONG ? "the request line is too long" : "the head is too large";
+        return too_long;
     }
     p->seen = here;
     return ERR_AGAIN;

@@ -53,7 +53,7 @@ static struct reading begin_line(const struct h1_parser *p, struct span bytes, s
 }
 
 /* True when the line that was incomplete at the last call still is: only new bytes are read. */
-static bool is_waiting(struct h1_parser *p, struct span bytes, size_t line_max)
+static inline bool is_waiting(struct h1_parser *p, struct span bytes, size_t line_max)
 {
     if (LIKELY(p->seen == 0))
         return false;
@@ -77,8 +77,9 @@ COLD static enum err stop(struct h1_parser *p, struct span bytes, const char *wh
         return code;
     }
     if (here == room) {
-        p->why = room == line_max ? "the first line is too long" : "the head is too large";
-        return room == line_max ? too_long : ERR_HEAD_TOO_LARGE;
+        p->why =
+            too_long == ERR_URI_TOO_LONG ? "the request line is too long" : "the head is too large";
+        return too_long;
     }
     p->seen = here;
     return ERR_AGAIN;
@@ -277,11 +278,22 @@ static bool connection_says(const struct http_head *head, struct span token)
     return false;
 }
 
+/* What nearly every client sends; as it is nearly always written. */
+static bool says_only_keep_alive(const struct http_head *head)
+{
+    const struct span value = http_get(head, HTTP_KNOWN_CONNECTION);
+    const struct span usual = SPAN("keep-alive");
+    return !http_is_repeated(head, HTTP_KNOWN_CONNECTION) && value.n == usual.n &&
+           memcmp(value.p, usual.p, usual.n) == 0;
+}
+
 static void judge_connection(struct http_head *head)
 {
     const bool is_1_1 = head->minor == 1;
     head->keep_alive = is_1_1;
     if (!http_has(head, HTTP_KNOWN_CONNECTION))
+        return;
+    if (is_1_1 && says_only_keep_alive(head))
         return;
     head->keep_alive = !connection_says(head, SPAN("close")) &&
                        (is_1_1 || connection_says(head, SPAN("keep-alive")));

@@ -128,6 +128,8 @@ const struct http_field *http_find_from(const struct http_head *head, const stru
 
 bool http_list_has(struct span list, struct span token)
 {
+    if (list.n < token.n)
+        return false;
     struct span rest = list;
     while (rest.n) {
         struct span one;
@@ -287,15 +289,15 @@ bool http_is_authority(struct span text)
         return false;
     if (text.p[0] == '[')
         return is_bracketed(span_from(text, 1));
-    size_t n = 0;
-    while (n < text.n && text.p[n] != ':') {
-        const bool is_coded = text.p[n] == '%' && text.n - n > 2 &&
-                              scan_is(text.p[n + 1], SCAN_HEX) && scan_is(text.p[n + 2], SCAN_HEX);
-        if (!is_coded && !scan_is(text.p[n], SCAN_HOST))
+    const char *p = text.p, *end = text.p + text.n;
+    while ((p = scan_host(p, end)) < end && *p == '%') {
+        if (end - p < 3 || !scan_is(p[1], SCAN_HEX) || !scan_is(p[2], SCAN_HEX))
             return false;
-        n += is_coded ? 3 : 1;
+        p += 3;
     }
-    return n > 0 && (n == text.n || is_port(span_from(text, n + 1)));
+    if (p == end)
+        return true;
+    return p > text.p && *p == ':' && is_port(span_between(p + 1, end));
 }
 
 bool http_is_path_and_query(struct span text)

@@ -189,6 +189,27 @@ static inline const char *scan_target(const char *p, const char *end)
     return p;
 }
 
+/* Past what host names and addresses are made of, '%' and the rarer marks left out. */
+static inline const char *scan_host(const char *p, const char *end)
+{
+#if HTTP_SCAN_WIDE
+    while (end - p >= 16) {
+        const scan_v v = scan_load(p);
+        const scan_v letters = scan_within(scan_fold(v), 'a', 25);
+        const scan_v others = scan_or(scan_within(v, '0', 9), scan_within(v, '-', '.' - '-'));
+        const uint64_t mask = scan_mask_not(scan_or(letters, others));
+        if (mask) {
+            p += __builtin_ctzll(mask) >> SCAN_MASK_SHIFT;
+            break;
+        }
+        p += 16;
+    }
+#endif
+    while (p < end && scan_is(*p, SCAN_HOST))
+        p++;
+    return p;
+}
+
 /* Past everything but CR and LF. */
 static inline const char *scan_line(const char *p, const char *end)
 {

@@ -125,6 +125,9 @@ TEST(totals_do_not_wrap)
     CHECK(chunk_next(&d, &text, &payload) == ERR_OK && payload.n == 1);
     CHECK(chunk_next(&d, &text, &payload) == ERR_TOO_LARGE);
     CHECK(chunk_next(&d, &text, &payload) == ERR_TOO_LARGE && payload.n == 0); /* final */
+    chunk_decoder_init(&d, UINT64_MAX);
+    text = SPAN("10000000000000005\r\nhello");
+    CHECK(chunk_next(&d, &text, &payload) == ERR_BAD_REQUEST);
 }
 
 /* As many one-byte chunks as one likes, but what is not payload is bounded in each. */
@@ -132,6 +135,12 @@ TEST(lines_and_trailers_are_bounded)
 {
     struct chunk_decoder d;
     struct span payload;
+    chunk_decoder_init(&d, MAX);
+    for (int i = 0; i < 10 * HTTP_CHUNK_LINE_MAX; i++) {
+        struct span piece = SPAN("1\r\na\r\n");
+        CHECK(chunk_next(&d, &piece, &payload) == ERR_OK);
+        CHECK(chunk_next(&d, &piece, &payload) == ERR_AGAIN);
+    }
     chunk_decoder_init(&d, MAX);
     size_t fed = 0;
     enum err code = ERR_AGAIN;

@@ -412,7 +412,7 @@ static const char *const seeds[] = {
     "POST /v1/chat/completions?x=1 HTTP/1.1\r\nHost: a:80\r\nContent-Length: 12\r\nX-A: b\r\n\r\n",
     "GET http://a/x%20y HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTE: x\r\n\r\n",
     "PUT /a HTTP/1.0\r\nHost: b.c:\r\nContent-Length: 1\r\nConnection: close\r\n\r\n",
-    "OPTIONS * HTTP/1.1\r\nhost: b\r\nTransfer-Encoding: gzip, chunked\r\nExpect: x\r\n\r\n",
+    "OPTIONS * HTTP/1.1\r\nhost: b\r\nExpect: 100-continue\r\nTransfer-Encoding: x\r\n\r\n",
 };
 static const char *const pieces[] = {"\r\n",
                                      "\n",

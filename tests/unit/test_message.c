@@ -103,6 +103,7 @@ TEST(scans_stop_where_the_grammar_does)
         const bool is_token = is_alnum || (c && strchr(token, c));
         const bool is_value = c == '\t' || (c >= 0x20 && c != 0x7f);
         const bool is_target = c > 0x20 && c < 0x7f && !strchr("#%?", c);
+        const bool is_host = is_alnum || (c && strchr("-._~!$&'()*+,;=", c));
         const bool is_line = c != '\r' && c != '\n';
         for (size_t n = 1; n <= 40; n++)
             for (size_t at = 0; at < n; at++) {
@@ -113,6 +114,7 @@ TEST(scans_stop_where_the_grammar_does)
                 const bool good = scan_token(text, end) == (is_token ? end : hit) &&
                                   scan_value(text, end) == (is_value ? end : hit) &&
                                   scan_target(text, end) == (is_target ? end : hit) &&
+                                  scan_host(text, end) == (is_host ? end : hit) &&
                                   scan_line(text, end) == (is_line ? end : hit);
                 free(text);
                 CHECK(good);

@@ -26,6 +26,7 @@ static void seen_deinit(struct seen *s)
 static void see(struct seen *s, const struct sse_event *e)
 {
     builder_add(&s->raw, e->raw);
+    EXPECT(e->raw.n > 0);
     if (!e->has_data)
         return;
     builder_add(&s->events, e->name);

@@ -129,7 +129,8 @@ TEXT_INLINE const char *text_run_sse2(const char *p, const char *end, enum text_
 {
     const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
     const __m128i space = _mm_set1_epi8(0x20);
-    while (end - p >= 16) {
+    const uintptr_t last = (uintptr_t)end - 16;
+    while ((uintptr_t)p <= last) {
         const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
         /* The comparison is signed: below 0x20 is also 0x80 and above. */
         const __m128i stop =
@@ -225,7 +226,8 @@ JSON_AVX2 TEXT_INLINE const char *text_run_avx2(const char *p, const char *end, 
 {
     const __m256i quote = _mm256_set1_epi8('"'), backslash = _mm256_set1_epi8('\\');
     const __m256i space = _mm256_set1_epi8(0x20);
-    while (end - p >= 32) {
+    const uintptr_t last = (uintptr_t)end - 32; /* where a whole block may begin */
+    while ((uintptr_t)p <= last) {
         const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)p);
         /* The comparison is signed: below 0x20 is also 0x80 and above. */
         const __m256i stop = _mm256_or_si256(

@@ -89,16 +89,32 @@ TEST(a_value_without_room_is_dropped_and_others_stay)
 {
     char room[8];
     struct json_tap t;
-    const struct span body = SPAN("{\"model\":\"far too long\",\"b\":[1,2],\"user\":null}");
+    const struct span body = SPAN("{\"model\":\"far too long\",\"b\":[1,2,34],\"user\":null}");
     for (size_t cut = 0; cut <= body.n; cut++) {
         json_tap_init(&t, &names, room, sizeof room);
         CHECK(feed_in_three(&t, body, cut, cut) == ERR_OK);
         CHECK(json_tap_is_complete(&t));
         CHECK(json_tap_dropped(&t, 0));
         CHECK(json_tap_value(&t, 0).p == NULL);
-        CHECK(span_eq(json_tap_value(&t, 4), SPAN("[1,2]")));
-        CHECK(json_tap_dropped(&t, 3)); /* 5 + 4 bytes are one too many */
+        CHECK(span_eq(json_tap_value(&t, 4), SPAN("[1,2,34]"))); /* all of the room */
+        CHECK(json_tap_dropped(&t, 3));
         CHECK(!json_tap_dropped(&t, 1));
+    }
+}
+
+TEST(a_name_is_known_however_it_is_written)
+{
+    static const struct span list[] = {SPAN_INIT("\xF0\x9F\x98\x80"), SPAN_INIT("\xC3\xA9\n")};
+    struct json_names two;
+    char room[8];
+    struct json_tap t;
+    const struct span body = SPAN("{\"\\uD83D\\uDE00\":1,\"\\uD83D\":2,\"\\u00e9\\n\":3}");
+    json_names_init(&two, list, ARRAY_LEN(list));
+    for (size_t cut = 0; cut <= body.n; cut++) {
+        json_tap_init(&t, &two, room, sizeof room);
+        CHECK(feed_in_three(&t, body, cut, cut) == ERR_OK);
+        CHECK(span_eq(json_tap_value(&t, 0), SPAN("1")));
+        CHECK(span_eq(json_tap_value(&t, 1), SPAN("3")));
     }
 }
 
@@ -128,6 +144,7 @@ int main(void)
     RUN(the_tap_agrees_with_the_scanner_on_mutated_bodies);
     RUN(every_beginning_of_a_document_is_incomplete);
     RUN(a_value_without_room_is_dropped_and_others_stay);
+    RUN(a_name_is_known_however_it_is_written);
     RUN(a_failure_stays);
     return TESTS_DONE();
 }

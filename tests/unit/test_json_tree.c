@@ -381,6 +381,23 @@ TEST(every_other_byte_stays_as_it_was)
     CHECK(edits_to("7", JSON_REPLACE, "7", "0"));
 }
 
+TEST(a_member_can_take_the_place_of_the_first)
+{
+    const struct span body = SPAN("{\"a\":7,\"b\":8}");
+    const struct json_edit insert = {JSON_INSERT, body, SPAN("n"), SPAN("0")};
+    const struct json_edit a = {.change = JSON_REMOVE, .at = {body.p + 5, 1}};
+    const struct json_edit b = {.change = JSON_REMOVE, .at = {body.p + 11, 1}};
+    const struct json_edit orders[][3] = {{insert, a, b}, {a, insert, b}, {b, a, insert}};
+    for (size_t i = 0; i < ARRAY_LEN(orders); i++) {
+        struct json_pieces pieces;
+        struct builder text;
+        builder_init(&text, 100);
+        CHECK(json_edit(body, orders[i], 3, &pieces) == ERR_OK);
+        CHECK(span_eq(joined(&text, &pieces), SPAN("{\"n\":0}")));
+        builder_deinit(&text);
+    }
+}
+
 TEST(edits_that_contradict_are_refused)
 {
     const struct span body = SPAN("{\"a\":{\"b\":1},\"c\":2}"), value = SPAN("0");
@@ -423,6 +440,7 @@ int main(void)
     RUN(walks_see_what_the_tree_holds);
     RUN(splicing_equals_editing_the_tree);
     RUN(every_other_byte_stays_as_it_was);
+    RUN(a_member_can_take_the_place_of_the_first);
     RUN(edits_that_contradict_are_refused);
     return TESTS_DONE();
 }

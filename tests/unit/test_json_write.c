@@ -160,6 +160,31 @@ TEST(what_is_written_is_json)
     }
 }
 
+/* Arrays at every third level: no period that a power of two could hide. */
+TEST(every_level_closes_as_it_opened)
+{
+    WITH_WRITER(w);
+    for (int i = 0; i < JSON_DEPTH_MAX; i++) {
+        if (i % 3 == 0) {
+            json_write_array(&w);
+            continue;
+        }
+        json_write_object(&w);
+        json_write_name(&w, SPAN("n"));
+        if (i == JSON_DEPTH_MAX - 1)
+            json_write_null(&w);
+    }
+    for (int i = JSON_DEPTH_MAX; i-- > 0;) {
+        if (i % 3 == 0)
+            json_write_array_end(&w);
+        else
+            json_write_object_end(&w);
+    }
+    CHECK(json_writer_end(&w) == ERR_OK);
+    CHECK(reference_accepts(builder_span(&b)));
+    builder_deinit(&b);
+}
+
 TEST(depth_and_room_are_bounded)
 {
     WITH_WRITER(w);
@@ -253,6 +278,7 @@ int main(void)
     RUN(decimals_are_exact);
     RUN(any_bytes_become_valid_text_that_reads_back);
     RUN(what_is_written_is_json);
+    RUN(every_level_closes_as_it_opened);
     RUN(depth_and_room_are_bounded);
     RUN(misuse_is_asserted);
     return TESTS_DONE();

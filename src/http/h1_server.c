@@ -356,13 +356,19 @@ static void become_idle(struct h1_connection *c)
         receive(c);
 }
 
+/* The peer sees ECONNRESET, not an orderly end. */
+static void reset_when_closed(struct h1_connection *c)
+{
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(c->base.stream.io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
 /* An answer that is broken off must not look complete: where neither a length nor a last chunk
  * tells, a reset does. */
 static void cut_connection(struct h1_connection *c)
 {
-    struct linger now = {.l_onoff = 1, .l_linger = 0};
     if (!c->reply_is_chunked && c->reply_left == HTTP_LENGTH_UNKNOWN)
-        setsockopt(c->base.stream.io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+        reset_when_closed(c);
     close_connection(c);
 }
 
@@ -818,6 +824,8 @@ static SUSPENDS enum err h1_end_reply(struct http_request *rq)
 static void h1_cut(struct http_request *rq)
 {
     struct h1_connection *c = rq->connection;
+    if (rq->status == 0)
+        reset_when_closed(c);
     c->keep_alive = false;
     c->was_aborted = true;
 }

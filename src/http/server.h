@@ -136,7 +136,8 @@ MUST_USE SUSPENDS static inline enum err http_reply_write(struct http_request *r
 MUST_USE SUSPENDS enum err http_reply_flush(struct http_request *rq);
 MUST_USE SUSPENDS enum err http_reply_end(struct http_request *rq);
 
-/* The answer cannot be finished: the connection (stream) is cut, so that the caller sees that. */
+/* The answer cannot be finished: the connection (stream) is cut, so that the caller sees that; it
+ * is reset when no answer has begun. */
 void http_reply_cut(struct http_request *rq);
 
 /* --- for the versions: h1_server.c, h2_server.c ----------------------------------------------- */

@@ -517,6 +517,7 @@ static bool prepare(struct master *m)
 {
     struct builder report;
     builder_init(&report, REPORT_MAX);
+    adopt_sockets(m);
     struct config *c = read_config(m, &m->text, &report);
     bool is_good = c != NULL;
     if (c) {

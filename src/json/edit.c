@@ -64,7 +64,8 @@ static const char *member_begin(struct span body, struct span value)
         return NULL;
     if (*before != ':')
         return value.p;
-    return back_over_string(back_over_space(body, before));
+    const char *const quote = back_over_space(body, before);
+    return quote ? back_over_string(quote) : NULL;
 }
 
 static enum err plan_edit(const struct plan *plan, const struct json_edit *edit, struct cut *cut)

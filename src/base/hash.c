@@ -77,16 +77,53 @@ struct hash128 hash_keyed(const struct hash_key *key, struct span in)
     return h;
 }
 
-static struct hash_key table_key;
+/* --- tables ----------------------------------------------------------------------------------- */
 
-static void draw_table_key(void)
+/* Folded multiplication: both halves of a 64 x 64 bit product, xored. Seeded with a secret, so that
+ * nobody outside can choose words that collide; much cheaper than SipHash, and not for secrets. */
+static inline uint64_t fold(uint64_t a, uint64_t b)
 {
-    sys.random(&table_key, sizeof table_key);
+    __extension__ unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* 1 to 8 bytes as a number, without reading beyond them. */
+static inline uint64_t load_short(const char *p, size_t n)
+{
+    uint32_t low, high;
+    if (n >= 4) {
+        memcpy(&low, p, 4);
+        memcpy(&high, p + n - 4, 4);
+        return (uint64_t)high << 32 | low;
+    }
+    const unsigned char *b = (const unsigned char *)p;
+    return (uint64_t)b[0] << 16 | (uint64_t)b[n / 2] << 8 | b[n - 1];
+}
+
+static uint64_t table_seed[2];
+
+static void draw_table_seed(void)
+{
+    sys.random(table_seed, sizeof table_seed);
+    table_seed[0] |= 1;
+    table_seed[1] |= 1;
 }
 
 uint64_t hash_for_table(struct span s)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, draw_table_key);
-    return hash_keyed(&table_key, s).lo;
+    pthread_once(&once, draw_table_seed);
+    uint64_t h = table_seed[0] ^ s.n;
+    const char *p = s.p;
+    size_t n = s.n;
+    for (; n > 16; p += 16, n -= 16)
+        h = fold(load_le64(p) ^ table_seed[1], load_le64(p + 8) ^ h);
+    uint64_t first = 0, last = 0;
+    if (n > 8) {
+        first = load_le64(p);
+        last = load_le64(p + n - 8);
+    } else if (n > 0) {
+        first = load_short(p, n);
+    }
+    return fold(first ^ table_seed[1], last ^ h) ^ fold(h, table_seed[1]);
 }

@@ -9,12 +9,13 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BATCH_MAX = 256 * 1024 };
 
 /* How long the writer lets lines gather: a wake-up costs more than a line. */
-static const int GATHER_MS = 5;
+static const int64_t GATHER_NS = 5 * NS_PER_MS;
 
 struct access_log {
     struct ring *rings;
@@ -48,6 +49,13 @@ static enum err open_path(struct span path, int *fd, struct failure *why)
     return ERR_OK;
 }
 
+/* Only ever on the writer's own thread, or the main one. */
+static void rest(int64_t ns)
+{
+    struct timespec t = {.tv_nsec = (long)ns};
+    nanosleep(&t, NULL);
+}
+
 /* All of it, however slow: only this thread waits. False: the rest is lost. */
 static bool write_all(int fd, const char *p, size_t n)
 {
@@ -55,7 +63,7 @@ static bool write_all(int fd, const char *p, size_t n)
         ssize_t done = sys.write(fd, p, n);
         if (done < 0 && (errno == EINTR || errno == EAGAIN)) {
             if (errno == EAGAIN)
-                usleep(1000);
+                rest(NS_PER_MS);
             continue;
         }
         if (done <= 0)
@@ -108,7 +116,7 @@ static void *run(void *arg)
     while (!atomic_load(&log->is_stopping)) {
         if (!drain_all(log))
             sleep_until_woken(log);
-        usleep((useconds_t)GATHER_MS * 1000);
+        rest(GATHER_NS);
     }
     while (drain_all(log)) {
     }
@@ -196,7 +204,7 @@ enum err access_log_reopen(struct access_log *log, struct span path, struct fail
             atomic_store(&log->fd, old);
             sys.close(fd);
         } else {
-            usleep(1000);
+            rest(NS_PER_MS);
             sys.close(old);
         }
     }

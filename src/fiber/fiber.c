@@ -313,7 +313,7 @@ void group_leave(struct group *g, enum cancel_reason reason)
 {
     struct fiber *self = fiber_self();
     ASSERT(self != NULL);
-    LIST_EACH (&g->fibers, struct fiber, group_link, f)
+    LIST_EACH(&g->fibers, struct fiber, group_link, f)
         fiber_cancel(f, reason);
     bool was_shielded = self->is_shielded;
     self->is_shielded = true;

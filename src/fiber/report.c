@@ -13,7 +13,7 @@ void fiber_report(struct builder *out)
     static const char *const states[] = {"ready", "running", "waiting", "done"};
     struct loop *l = loop_self();
     ASSERT(l != NULL);
-    LIST_EACH (&l->all, struct fiber, all, f) {
+    LIST_EACH(&l->all, struct fiber, all, f) {
         builder_printf(out, "%llu %s %s %s", (unsigned long long)f->id, f->name,
                        f->label ? f->label : "-", states[f->state]);
         if (f->state == FIBER_WAITING && f->wait_deadline != FIBER_FOREVER)

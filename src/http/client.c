@@ -89,7 +89,18 @@ static SUSPENDS enum err take_and_send(struct http_client *c, const struct http_
         TRY(upstream_take(c, rq->origin, attempt > 0, rq->connect_deadline, &call->connection,
                           why));
         call->connection_was_reused = call->connection->calls > 0;
-        bool sent = false;
+        bool sent = false, is_untouched = false;
+        if (call->connection->session) {
+            struct h2_session *session = call->connection->session;
+            call->connection->calls++;
+            call->connection = NULL; /* the session keeps count of its calls */
+            enum err e = h2_call_start(session, rq, arena, call, &is_untouched, why);
+            if (e == ERR_OK || !is_untouched || attempt > 0)
+                return e;
+            *why = (struct failure){0};
+            c->stats.stale++;
+            continue;
+        }
         enum err e = send_request(call, rq, arena, &sent);
         if (e == ERR_OK || (e == ERR_CLOSED && sent))
             return ERR_OK; /* refused half-way: the answer may say why */
@@ -231,6 +242,8 @@ enum err http_call_start(struct http_client *c, const struct http_call_request *
 {
     *call = (struct http_call){.client = c};
     enum err e = take_and_send(c, rq, arena, call, why);
+    if (e == ERR_OK && call->h2_stream)
+        return ERR_OK;
     if (e == ERR_OK) {
         call->sent_ns = loop_now();
         e = read_head(call, rq, arena, why);
@@ -296,6 +309,8 @@ static enum err refill(struct http_call *call)
 enum err http_call_read(struct http_call *call, struct span *piece, int64_t deadline)
 {
     fiber_may_suspend();
+    if (call->h2_stream)
+        return h2_call_read(call, piece, deadline);
     for (;;) {
         enum err e = next_piece(call, piece);
         if (e == ERR_OK)
@@ -323,7 +338,7 @@ enum err http_call_read_many(struct http_call *call, struct span *pieces, size_t
     TRY(http_call_read(call, &pieces[0], deadline));
     while (pieces[*count].n > 0) {
         ++*count;
-        if (*count == max || call->is_complete)
+        if (*count == max || call->is_complete || call->h2_stream)
             break;
         enum err e = next_piece(call, &pieces[*count]);
         if (e == ERR_AGAIN)
@@ -336,6 +351,10 @@ enum err http_call_read_many(struct http_call *call, struct span *pieces, size_t
 
 void http_call_end(struct http_call *call)
 {
+    if (call->h2_stream) {
+        h2_call_end(call);
+        return;
+    }
     bool is_clean =
         call->is_complete && call->may_reuse && (!call->buffer || buffer_rest(call->buffer).n == 0);
     give_buffer_back(call);

@@ -294,7 +294,7 @@ static void on_closed(struct h2_wire *w, enum err why)
 {
     struct h2_session *s = of_wire(w);
     h2_block_clear(&s->block);
-    LIST_EACH (&s->calls, struct h2_call, link, k) {
+    LIST_EACH(&s->calls, struct h2_call, link, k) {
         if (k->is_closed)
             continue;
         k->is_closed = true;

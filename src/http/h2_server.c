@@ -445,7 +445,7 @@ static void on_closed(struct h2_wire *w, enum err why)
     (void)why;
     timer_stop(&c->timer);
     h2_block_clear(&c->block);
-    LIST_EACH (&c->streams, struct h2_stream, link, s)
+    LIST_EACH(&c->streams, struct h2_stream, link, s)
         if (!s->is_closed)
             end_stream(s);
 }
@@ -487,7 +487,7 @@ static void drain(struct http_connection *base)
 static void abort_connection(struct http_connection *base)
 {
     struct h2_connection *c = CONTAINER_OF(base, struct h2_connection, base);
-    LIST_EACH (&c->streams, struct h2_stream, link, s)
+    LIST_EACH(&c->streams, struct h2_stream, link, s)
         if (s->rq && s->rq->fiber)
             fiber_cancel(s->rq->fiber, CANCEL_DRAIN);
     h2_wire_close(&c->wire, ERR_CANCELLED);

@@ -78,7 +78,7 @@ void server_remove(struct http_connection *c)
     s->stats.connections--;
     if (s->stats.connections + 1 != s->settings.connections_max)
         return;
-    LIST_EACH (&s->listeners, struct listener, link, l) /* there is room again */
+    LIST_EACH(&s->listeners, struct listener, link, l) /* there is room again */
         loop_set_timer(&l->timer, loop_now());
 }
 
@@ -200,23 +200,23 @@ static void close_listener(struct listener *l)
 
 void http_server_unlisten(struct http_server *s, int fd)
 {
-    LIST_EACH (&s->listeners, struct listener, link, l)
+    LIST_EACH(&s->listeners, struct listener, link, l)
         if (l->owned_fd == fd)
             close_listener(l);
 }
 
 void http_server_drain(struct http_server *s)
 {
-    LIST_EACH (&s->listeners, struct listener, link, l)
+    LIST_EACH(&s->listeners, struct listener, link, l)
         close_listener(l);
     s->is_draining = true;
-    LIST_EACH (&s->connections, struct http_connection, link, c)
+    LIST_EACH(&s->connections, struct http_connection, link, c)
         c->drain(c);
 }
 
 void http_server_abort(struct http_server *s)
 {
-    LIST_EACH (&s->connections, struct http_connection, link, c)
+    LIST_EACH(&s->connections, struct http_connection, link, c)
         c->abort(c);
 }
 
@@ -269,7 +269,7 @@ void request_free(struct http_request *rq)
 void http_server_free(struct http_server *s)
 {
     ASSERT(list_is_empty(&s->connections));
-    LIST_EACH (&s->listeners, struct listener, link, l)
+    LIST_EACH(&s->listeners, struct listener, link, l)
         close_listener(l);
     mem_free(s);
     while (kept.free) {

@@ -119,6 +119,8 @@ static void release(struct grave *g)
     mem_free(CONTAINER_OF(g, struct upstream_connection, grave));
 }
 
+static void wake_waiters(struct upstream_pool *p);
+
 void upstream_close(struct upstream_connection *u)
 {
     struct http_client_stats *stats = &u->pool->client->stats;
@@ -127,8 +129,11 @@ void upstream_close(struct upstream_connection *u)
     list_remove(&u->link);
     u->pool->counts[u->state]--;
     timer_stop(&u->timer);
-    if (stream_is_open(&u->stream))
+    if (u->session)
+        h2_session_close(u->session);
+    else if (stream_is_open(&u->stream))
         stream_close(&u->stream);
+    wake_waiters(u->pool);
     u->grave.release = release;
     loop_bury(&u->grave);
 }
@@ -144,7 +149,7 @@ static void on_event(struct io *io)
 static void on_timer(struct timer *t)
 {
     struct upstream_connection *u = CONTAINER_OF(t, struct upstream_connection, timer);
-    if (u->state != UPSTREAM_IDLE)
+    if (u->state != UPSTREAM_IDLE || (u->session && h2_session_calls(u->session) > 0))
         return;
     if (u->idle_deadline_ns <= loop_now())
         upstream_close(u);
@@ -177,6 +182,7 @@ static struct upstream_pool *new_pool(struct http_client *c, const struct origin
         return NULL;
     p->client = c;
     arena_init(&p->arena, 64 * 1024, NULL, 0);
+    list_init(&p->waiters);
     for (size_t i = 0; i < UPSTREAM_STATES; i++)
         list_init(&p->states[i]);
     if (own_origin(p, origin) && map_put(&c->pools, p->origin.id, p) == ERR_OK)
@@ -186,9 +192,77 @@ static struct upstream_pool *new_pool(struct http_client *c, const struct origin
     return NULL;
 }
 
+/* --- connections that calls share ------------------------------------------------------------- */
+
+struct waiter {
+    struct list link;
+    struct fiber *fiber;
+};
+
+static void wake_waiters(struct upstream_pool *p)
+{
+    LIST_EACH(&p->waiters, struct waiter, link, w)
+        fiber_wake(w->fiber);
+}
+
+static void move_between(struct upstream_connection *u, enum upstream_state state)
+{
+    struct http_client_stats *stats = &u->pool->client->stats;
+    if (u->state == state)
+        return;
+    stats->idle += state == UPSTREAM_IDLE;
+    stats->idle -= u->state == UPSTREAM_IDLE;
+    stats->busy += state == UPSTREAM_BUSY;
+    stats->busy -= u->state == UPSTREAM_BUSY;
+    set_state(u, state);
+}
+
+static void on_session_changed(struct h2_session *session, void *context)
+{
+    struct upstream_connection *u = context;
+    if (h2_session_is_going(session)) {
+        upstream_close(u);
+        return;
+    }
+    move_between(u, h2_session_can_take(session) ? UPSTREAM_IDLE : UPSTREAM_BUSY);
+    wake_waiters(u->pool);
+    u->idle_deadline_ns = loop_now() + UPSTREAM_IDLE_NS;
+    if (!timer_is_set(&u->timer))
+        loop_set_timer(&u->timer, u->idle_deadline_ns);
+}
+
+/* The connection turned out to speak HTTP/2. */
+static enum err become_session(struct upstream_connection *u)
+{
+    u->session = h2_session_new(&u->stream, on_session_changed, u);
+    if (!u->session) {
+        u->stream.io.fd = -1;
+        upstream_close(u);
+        return ERR_NO_MEMORY;
+    }
+    u->pool->speaks_h2 = true;
+    move_between(u, UPSTREAM_IDLE);
+    wake_waiters(u->pool);
+    return ERR_OK;
+}
+
+/* While one is being opened that many calls can share, the others wait for it. */
+static SUSPENDS enum err wait_for_session(struct upstream_pool *p, int64_t deadline)
+{
+    struct waiter w = {.fiber = fiber_self()};
+    list_append(&p->waiters, &w.link);
+    enum err e = fiber_park("a connection to share", deadline);
+    list_remove(&w.link);
+    return e;
+}
+
 static struct upstream_connection *find_idle(struct upstream_pool *p)
 {
-    LIST_EACH (&p->states[UPSTREAM_IDLE], struct upstream_connection, link, u) {
+    LIST_EACH(&p->states[UPSTREAM_IDLE], struct upstream_connection, link, u) {
+        if (u->session && h2_session_can_take(u->session))
+            return u;
+        if (u->session)
+            continue;
         if (!u->stream.io.is_hung_up && !u->stream.io.is_readable)
             return u;
         upstream_close(u);
@@ -219,6 +293,11 @@ static SUSPENDS enum err open_connection(struct upstream_pool *p, int64_t deadli
     p->client->stats.opened++;
     p->client->stats.busy++;
     set_state(u, UPSTREAM_BUSY);
+    bool is_h2 = u->stream.tls ? tls_is_h2(u->stream.tls) : p->origin.version == HTTP_VERSION_2;
+    if (is_h2)
+        TRY(become_session(u));
+    else
+        wake_waiters(p);
     *out = u;
     return ERR_OK;
 }
@@ -234,11 +313,14 @@ enum err upstream_take(struct http_client *c, const struct origin *origin, bool 
     if (!p)
         return fail(why, ERR_NO_MEMORY, "no memory for a connection");
     struct upstream_connection *u = must_be_fresh ? NULL : find_idle(p);
+    while (!u && !must_be_fresh && p->speaks_h2 && p->counts[UPSTREAM_CONNECTING] > 0) {
+        TRY(wait_for_session(p, deadline));
+        u = find_idle(p);
+    }
     if (!u)
         return open_connection(p, deadline, out, why);
-    set_state(u, UPSTREAM_BUSY);
-    c->stats.idle--;
-    c->stats.busy++;
+    if (!u->session)
+        move_between(u, UPSTREAM_BUSY);
     c->stats.reused++;
     *out = u;
     return ERR_OK;
@@ -258,15 +340,13 @@ static bool is_quiet(struct upstream_connection *u)
 void upstream_put(struct upstream_connection *u)
 {
     struct upstream_pool *p = u->pool;
-    struct http_client_stats *stats = &p->client->stats;
+    ASSERT(u->session == NULL);
     u->calls++;
     if (p->client->is_draining || p->counts[UPSTREAM_IDLE] >= UPSTREAM_IDLE_MAX || !is_quiet(u)) {
         upstream_close(u);
         return;
     }
-    set_state(u, UPSTREAM_IDLE);
-    stats->busy--;
-    stats->idle++;
+    move_between(u, UPSTREAM_IDLE);
     u->idle_deadline_ns = loop_now() + UPSTREAM_IDLE_NS;
     if (!timer_is_set(&u->timer))
         loop_set_timer(&u->timer, u->idle_deadline_ns);
@@ -277,7 +357,7 @@ void upstreams_drain(struct http_client *c)
     c->is_draining = true;
     for (struct map_slot *s = NULL; (s = map_next(&c->pools, s)) != NULL;) {
         struct upstream_pool *p = s->value;
-        LIST_EACH (&p->states[UPSTREAM_IDLE], struct upstream_connection, link, u)
+        LIST_EACH(&p->states[UPSTREAM_IDLE], struct upstream_connection, link, u)
             upstream_close(u);
     }
 }
@@ -307,6 +387,7 @@ void http_client_free(struct http_client *c)
     upstreams_drain(c);
     for (struct map_slot *s = NULL; (s = map_next(&c->pools, s)) != NULL;) {
         struct upstream_pool *p = s->value;
+        ASSERT(list_is_empty(&p->waiters));
         ASSERT(p->counts[UPSTREAM_BUSY] == 0);
         ASSERT(p->counts[UPSTREAM_CONNECTING] == 0);
         if (p->tls)

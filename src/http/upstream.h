@@ -24,6 +24,7 @@
 #include "base/map.h"
 #include "fiber/loop.h"
 #include "http/client.h"
+#include "http/h2_client.h"
 
 enum { UPSTREAM_IDLE_MAX = 256 };
 
@@ -36,6 +37,8 @@ struct upstream_pool {
     struct list states[UPSTREAM_STATES];
     size_t counts[UPSTREAM_STATES];
     struct tls_client *tls; /* made with the first connection */
+    struct list waiters;    /* struct waiter: calls that wait for a connection to be shared */
+    bool speaks_h2;         /* as far as the last connection told */
 };
 
 struct upstream_connection {
@@ -46,8 +49,8 @@ struct upstream_connection {
     struct timer timer; /* how long it may be idle */
     int64_t idle_deadline_ns;
     struct grave grave;
-    uint64_t calls; /* made on it so far */
-    bool is_h2;
+    uint64_t calls;             /* made on it so far */
+    struct h2_session *session; /* NULL: HTTP/1.1; it owns the stream then */
 };
 
 struct http_client {
@@ -63,7 +66,7 @@ MUST_USE SUSPENDS enum err upstream_take(struct http_client *c, const struct ori
                                          struct upstream_connection **connection,
                                          struct failure *why);
 
-/* The call is over and the connection clean. */
+/* An HTTP/1.1 call is over and the connection clean. (An HTTP/2 session tells by itself.) */
 void upstream_put(struct upstream_connection *u);
 
 /* The connection is of no further use. */

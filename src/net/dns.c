@@ -74,7 +74,7 @@ void resolver_free(struct resolver *r)
     if (!r)
         return;
     dns_channel_close(&r->channel);
-    LIST_EACH (&r->entries, struct entry, link, e)
+    LIST_EACH(&r->entries, struct entry, link, e)
         free_entry(r, e);
     map_deinit(&r->names);
     mem_free(r);
@@ -154,7 +154,7 @@ static void on_answer(void *arg, int status, int timeouts, struct ares_addrinfo 
         note_failure(e, status == ARES_SUCCESS ? ARES_ENODATA : status);
     if (info)
         ares_freeaddrinfo(info);
-    LIST_EACH (&e->waiters, struct waiter, link, w)
+    LIST_EACH(&e->waiters, struct waiter, link, w)
         fiber_wake(w->fiber);
 }
 

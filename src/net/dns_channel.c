@@ -27,7 +27,7 @@ struct dns_socket {
 
 static struct dns_socket *find_socket(struct dns_channel *c, int fd)
 {
-    LIST_EACH (&c->sockets, struct dns_socket, link, s)
+    LIST_EACH(&c->sockets, struct dns_socket, link, s)
         if (s->io.fd == fd)
             return s;
     return NULL;
@@ -50,7 +50,7 @@ static void set_timer(struct dns_channel *c)
 /* One step on one socket. False when there was nothing to do. */
 static bool step(struct dns_channel *c)
 {
-    LIST_EACH (&c->sockets, struct dns_socket, link, s) {
+    LIST_EACH(&c->sockets, struct dns_socket, link, s) {
         int fd = s->io.fd;
         bool can_read = s->io.is_readable, can_write = s->has_output && s->io.is_writable;
         if (!can_read && !can_write)

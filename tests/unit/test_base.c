@@ -235,14 +235,14 @@ TEST(list_removal_inside_a_walk)
         items[i].value = i;
         list_append(&head, &items[i].link);
     }
-    LIST_EACH (&head, struct item, link, it) {
+    LIST_EACH(&head, struct item, link, it) {
         if (it->value % 2)
             list_remove(&it->link);
         if (it->value == 3)
             break;
     }
     int sum = 0;
-    LIST_EACH (&head, struct item, link, it)
+    LIST_EACH(&head, struct item, link, it)
         sum = sum * 10 + it->value;
     CHECK(sum == 24); /* 0, 2, 4 */
     CHECK(list_is_empty(&items[1].link));

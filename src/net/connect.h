@@ -4,8 +4,8 @@
  * one reason when it fails.
  *
  * Owns:      nothing; on success the stream is the caller's.
- * Errors:    ERR_DNS, ERR_CONNECT, ERR_TLS, ERR_TIMEOUT, ERR_CANCELLED, ERR_NO_MEMORY, with a text
- *            that names the origin.
+ * Errors:    ERR_DNS, ERR_CONNECT, ERR_TLS, ERR_TIMEOUT, ERR_CANCELLED, ERR_NO_MEMORY, ERR_IO, with
+ *            a text that names who failed: the name, the address, the proxy, the certificate.
  * Suspends:  connect_origin.     Threads: the loop's.
  */
 #ifndef PENSTOCK_NET_CONNECT_H

@@ -18,6 +18,7 @@ enum part { PART_ECHO, PART_TLS, PART_PROXY };
 static struct {
     enum part part;
     const char *proxy_answer; /* NULL: none */
+    bool proxy_blurts;        /* answers in one piece */
     bool proxy_stays;         /* open, after it has answered */
     struct io listener;
     struct sockaddr_storage address;
@@ -60,6 +61,10 @@ static bool be_proxy(struct stream *s)
     }
     if (!server.proxy_answer)
         return echo(s), false; /* hangs until we give up */
+    if (server.proxy_blurts) {
+        struct iovec whole = {(char *)(uintptr_t)server.proxy_answer, strlen(server.proxy_answer)};
+        return stream_write(s, &whole, 1, soon()) == ERR_OK && server.proxy_stays;
+    }
     /* Byte by byte: an answer may be cut anywhere. */
     for (const char *p = server.proxy_answer; *p; p++) {
         struct iovec part = {(char[]){*p}, 1};
@@ -277,14 +282,18 @@ static void unpark(void)
     close(parked_fd);
 }
 
+static size_t addresses = 2;
+
 static enum err race(enum fate first, enum fate second, int64_t timeout_ms, struct failure *why)
 {
     struct stream s;
-    struct address two[2] = {{.size = server.address_n}, {.size = server.address_n}};
-    two[0].socket_address = two[1].socket_address = server.address;
-    fates[0] = first, fates[1] = second, attempts = 0;
+    struct address all[3];
+    for (int i = 0; i < 3; i++)
+        all[i] = (struct address){server.address, server.address_n};
+    fates[0] = first, fates[1] = second, fates[2] = WORKS, attempts = 0;
     memset(why, 0, sizeof *why);
-    enum err e = connect_any(two, 2, SPAN("here"), loop_now() + timeout_ms * NS_PER_MS, &s, why);
+    enum err e =
+        connect_any(all, addresses, SPAN("here"), loop_now() + timeout_ms * NS_PER_MS, &s, why);
     if (e == ERR_OK)
         stream_close(&s);
     return e;
@@ -308,6 +317,12 @@ static void races(void)
     CHECK(race(FAILS, REFUSED, 5000, &why) == ERR_CONNECT);
     CHECK(strstr(why.text, "(nor at its other addresses): Connection refused") != NULL);
     CHECK(race(REFUSED, FAILS, 5000, &why) == ERR_CONNECT);
+
+    start = clock_ns();
+    addresses = 3; /* the first still tries when the second fails: the third starts at once */
+    CHECK(race(HANGS, REFUSED, 5000, &why) == ERR_OK && attempts == 3);
+    addresses = 2;
+    CHECK(clock_ns() - start < 450 * NS_PER_MS);
 }
 
 TEST(addresses_race)
@@ -470,6 +485,20 @@ static void refusals(void)
 TEST(a_proxy_that_does_not_help_is_named)
 {
     run_scene(refusals, PART_PROXY);
+}
+
+static void blurts(void)
+{
+    struct failure why;
+    server.proxy_blurts = server.proxy_stays = true;
+    server.proxy_answer = "HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 not yours";
+    CHECK(connect_within(here_by_proxy(), 5000, &why) == ERR_CONNECT);
+    CHECK(strstr(why.text, "sent bytes behind its answer to CONNECT") != NULL);
+}
+
+TEST(a_proxy_cannot_speak_for_the_origin)
+{
+    run_scene(blurts, PART_PROXY);
 }
 
 static char *long_answer;
@@ -637,6 +666,7 @@ int main(void)
     RUN(unix_sockets_are_connected);
     RUN(a_proxy_gives_a_tunnel);
     RUN(a_proxy_that_does_not_help_is_named);
+    RUN(a_proxy_cannot_speak_for_the_origin);
     RUN(a_proxy_cannot_send_without_end);
     make_tls(); /* from here on the server speaks it */
     RUN(tls_goes_through_the_tunnel);

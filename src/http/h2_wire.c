@@ -509,7 +509,12 @@ static enum err give(struct h2_wire *w, const char *bytes, size_t n)
     w->is_inside = true;
     const ssize_t taken = nghttp2_session_mem_recv(w->session, (const uint8_t *)bytes, n);
     w->is_inside = false;
-    return w->is_out_of_memory ? ERR_NO_MEMORY : h2_err(taken);
+    if (w->is_out_of_memory || taken == NGHTTP2_ERR_CALLBACK_FAILURE)
+        return ERR_NO_MEMORY;
+    if (taken >= 0 || taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
+        return h2_err(taken);
+    h2_wire_terminate(w, NGHTTP2_ENHANCE_YOUR_CALM); /* nghttp2's own limits */
+    return ERR_OK;
 }
 
 /* Before nghttp2 sees a frame we have seen its head, and judge it by what came before. */

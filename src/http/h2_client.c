@@ -19,6 +19,7 @@ struct h2_session {
     size_t call_count;
     struct h2_block block; /* the head of an answer that is being received */
     bool is_going, has_news;
+    bool was_wronged; /* the peer broke the protocol: that is why we end the connection */
 };
 
 struct h2_call {
@@ -185,7 +186,8 @@ static bool keep(struct h2_call *k, struct span bytes)
     struct buffer *b = k->waiting;
     const size_t have = b ? b->n : 0;
     if (!b || b->room - have < bytes.n) {
-        b = buffer_take(MAX(MAX(have * 2, have + bytes.n), (size_t)PIECE_FIRST));
+        b = buffer_take(
+            MAX(MAX(MIN(have * 2, (size_t)H2_WINDOW), have + bytes.n), (size_t)PIECE_FIRST));
         if (!b)
             return false;
         if (have)
@@ -222,6 +224,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     struct h2_call *k = find_call(s, frame->hd.stream_id);
     (void)session;
     h2_wire_note_send(&s->wire, frame);
+    if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
+        s->was_wronged = true;
     if (!k || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA))
         return 0;
     k->was_sent = true;
@@ -302,7 +306,8 @@ static void on_closed(struct h2_wire *w, enum err why)
         if (k->has_ended && k->has_head)
             wake(k);
         else
-            fail_call(k, why == ERR_OK ? ERR_CLOSED : why, "the connection to the provider broke");
+            fail_call(k, s->was_wronged ? ERR_PROTOCOL : why,
+                      "the connection to the provider broke");
     }
     s->has_news = true;
 }
@@ -480,13 +485,13 @@ static SUSPENDS enum err await_head(struct h2_call *k, int64_t deadline)
 {
     enum err e = ERR_OK;
     k->waiter = fiber_self();
-    while (e == ERR_OK && k->failed == ERR_OK && !has_started(k))
+    while (e == ERR_OK && !has_started(k) && k->failed == ERR_OK)
         e = fiber_park("the head of the answer", deadline);
     k->waiter = NULL;
     h2_source_clear(&k->source);
-    if (k->failed != ERR_OK)
-        return k->failed;
-    return has_started(k) ? ERR_OK : e;
+    if (has_started(k)) /* what went wrong afterwards is told by reading */
+        return ERR_OK;
+    return k->failed != ERR_OK ? k->failed : e;
 }
 
 static SUSPENDS enum err run(struct h2_call *k, const struct http_call_request *rq,
@@ -498,9 +503,8 @@ static SUSPENDS enum err run(struct h2_call *k, const struct http_call_request *
     enum err e = await_head(k, rq->first_byte_deadline);
     if (e == ERR_TIMEOUT)
         return fail(why, ERR_UPSTREAM_TIMEOUT, "the provider did not begin to answer in time");
-    if (k->failed != ERR_OK)
-        return fail(why, e, "%s", k->why);
-    TRY(e);
+    if (e != ERR_OK)
+        return fail(why, e, "%s", k->failed == e ? k->why : err_info(e)->text);
     call->first_byte_ns = clock_ns();
     return ERR_OK;
 }

@@ -3,9 +3,9 @@
 #include "http/h2_server_impl.h"
 
 enum {
-    BODY_FIRST = 2048,           /* the class of 4 KiB */
-    BODY_ROOM_MAX = 1024 * 1024, /* taken at once for a length that was only promised */
-    BODY_WINDOW = 1024 * 1024,   /* once somebody reads: bodies are read whole anyway */
+    BODY_FIRST = 2048,          /* the class of 4 KiB */
+    BODY_ROOM_MAX = 256 * 1000, /* taken at once for a length that was only promised */
+    BODY_WINDOW = 1024 * 1024,  /* once somebody reads: bodies are read whole anyway */
     REFUSAL_ROOM = 1024,
     OWN_FIELDS_MAX = 3, /* :status, date, content-length */
 };
@@ -32,9 +32,10 @@ static enum err make_room(struct h2_stream *s, size_t n)
     const size_t have = s->body ? s->body->n : 0;
     if (s->body && s->body->room - have >= n)
         return ERR_OK;
-    size_t room = MAX(MAX(have * 2, have + n), (size_t)BODY_FIRST);
+    size_t room = MAX(MAX(s->is_reading ? have * 2 : MIN(have * 2, (size_t)H2_WINDOW), have + n),
+                      (size_t)BODY_FIRST);
     const struct http_head *head = &s->rq->head;
-    if (head->has_content_length && have + n <= head->content_length) {
+    if (s->is_reading && head->has_content_length && have + n <= head->content_length) {
         const size_t promised = (size_t)MIN(head->content_length, (uint64_t)BODY_ROOM_MAX);
         room = (size_t)MIN(MAX((uint64_t)room, promised), head->content_length);
     }

@@ -170,7 +170,7 @@ static void serve(void *arg)
     struct h2_stream *s = arg;
     struct h2_connection *c = s->connection;
     struct http_request *rq = s->rq;
-    if (!s->is_closed)
+    if (!s->is_closed && !s->is_broken)
         request_serve(rq);
     if (s->source.end_was_sent)
         c->wire.glitches = MAX(c->wire.glitches - SERVED_GIVES_BACK, 0);
@@ -360,11 +360,18 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
+/* Its RST_STREAM is queued. The request ends now, and one that has not begun never does. */
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error,
                             void *user_data)
 {
     struct h2_connection *c = of_user_data(user_data);
+    struct h2_stream *s = frame->hd.stream_id ? find_stream(c, frame->hd.stream_id) : NULL;
     (void)session, (void)error;
+    if (s && s->rq) {
+        s->is_broken = true;
+        if (s->rq->fiber)
+            fiber_cancel(s->rq->fiber, CANCEL_CLIENT_GONE);
+    }
     if (frame->hd.type == NGHTTP2_HEADERS)
         c->block_is_open = false;
     if (frame->hd.stream_id)

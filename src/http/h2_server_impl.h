@@ -54,6 +54,7 @@ struct h2_stream {
     enum err body_failed;
     bool body_ended, is_reading, is_discarding;
     bool is_closed;       /* nghttp2 knows it no more */
+    bool is_broken;       /* by the caller, and about to be reset */
     bool was_cut;         /* we broke the answer off: not the caller's doing */
     bool answer_is_empty; /* HEADERS end the stream */
     struct h2_source source;

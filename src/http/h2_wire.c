@@ -24,42 +24,73 @@ enum {
 
 /* --- nghttp2's ways --------------------------------------------------------------------------- */
 
-static void *door_malloc(size_t n, void *unused)
+static struct h2_wire *of_user_data(void *user_data)
 {
-    (void)unused;
-    return mem_alloc(n);
+    return user_data;
 }
 
-static void door_free(void *p, void *unused)
+/* Stands before each block of nghttp2's memory. */
+union block {
+    struct list link;
+    max_align_t unused;
+};
+
+static void *door_realloc(void *old, size_t n, void *user_data)
 {
-    (void)unused;
-    mem_free(p);
+    struct h2_wire *w = of_user_data(user_data);
+    union block *b = old ? (union block *)old - 1 : NULL;
+    if (b)
+        list_remove(&b->link);
+    union block *grown = n <= SIZE_MAX / 2 ? mem_realloc(b, sizeof *b + n) : NULL;
+    if (!grown)
+        w->is_out_of_memory = true;
+    union block *kept = grown ? grown : b;
+    if (kept)
+        list_append(&w->blocks, &kept->link);
+    return grown ? grown + 1 : NULL;
 }
 
-static void *door_calloc(size_t count, size_t size, void *unused)
+static void *door_malloc(size_t n, void *user_data)
 {
-    (void)unused;
-    return mem_calloc(count, size);
+    return door_realloc(NULL, n, user_data);
 }
 
-static void *door_realloc(void *old, size_t n, void *unused)
+static void *door_calloc(size_t count, size_t size, void *user_data)
 {
-    (void)unused;
-    return mem_realloc(old, n);
+    size_t n;
+    void *p = __builtin_mul_overflow(count, size, &n) ? NULL : door_malloc(n, user_data);
+    if (p)
+        memset(p, 0, n);
+    return p;
 }
 
-static nghttp2_mem door = {NULL, door_malloc, door_free, door_calloc, door_realloc};
+static void door_free(void *p, void *user_data)
+{
+    (void)user_data;
+    if (!p)
+        return;
+    union block *b = (union block *)p - 1;
+    list_remove(&b->link);
+    mem_free(b);
+}
+
+static void free_session(struct h2_wire *w)
+{
+    if (!w->is_out_of_memory)
+        nghttp2_session_del(w->session);
+    while (!list_is_empty(&w->blocks)) {
+        union block *b = CONTAINER_OF(w->blocks.next, union block, link);
+        list_remove(&b->link);
+        mem_free(b);
+    }
+    w->session = NULL;
+}
 
 enum err h2_err(ssize_t answer)
 {
     if (LIKELY(answer >= 0))
         return ERR_OK;
     return answer == NGHTTP2_ERR_NOMEM ? ERR_NO_MEMORY : ERR_PROTOCOL;
-}
-
-static struct h2_wire *of_user_data(void *user_data)
-{
-    return user_data;
 }
 
 /* --- what a stream sends ---------------------------------------------------------------------- */
@@ -180,6 +211,7 @@ static enum err new_session(struct h2_wire *w, enum h2_side side)
 {
     nghttp2_session_callbacks *callbacks = NULL;
     nghttp2_option *option = NULL;
+    nghttp2_mem door = {w, door_malloc, door_free, door_calloc, door_realloc};
     int e = nghttp2_session_callbacks_new(&callbacks);
     if (e == 0)
         e = nghttp2_option_new(&option);
@@ -195,8 +227,6 @@ static enum err new_session(struct h2_wire *w, enum h2_side side)
     }
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
-    if (e != 0)
-        w->session = NULL;
     return h2_err(e);
 }
 
@@ -212,12 +242,12 @@ enum err h2_wire_init(struct h2_wire *w, enum h2_side side, struct stream *strea
         .glitches_at_ns = loop_now(),
         .preface_left = side == H2_SERVER ? PREFACE : 0,
     };
-    TRY(new_session(w, side));
-    enum err e = submit_settings(w, side);
-    if (e != ERR_OK) {
-        nghttp2_session_del(w->session);
-        w->session = NULL;
-    }
+    list_init(&w->blocks);
+    enum err e = new_session(w, side);
+    if (e == ERR_OK)
+        e = submit_settings(w, side);
+    if (e != ERR_OK)
+        free_session(w);
     return e;
 }
 
@@ -226,8 +256,7 @@ void h2_wire_close(struct h2_wire *w, enum err why)
     ASSERT(!w->is_inside);
     if (!w->session)
         return;
-    nghttp2_session_del(w->session);
-    w->session = NULL;
+    free_session(w);
     buffer_put(w->out);
     w->out = NULL;
     if (stream_is_open(w->stream))
@@ -294,11 +323,13 @@ static enum err next_frame(struct h2_wire *w, bool *is_none)
     w->is_inside = false;
     w->rest = span((const char *)bytes, n > 0 ? (size_t)n : 0);
     *is_none = n == 0 && !w->is_out_of_room;
-    return h2_err(n);
+    return w->is_out_of_memory ? ERR_NO_MEMORY : h2_err(n);
 }
 
 static enum err pump(struct h2_wire *w)
 {
+    if (w->is_out_of_memory)
+        return ERR_NO_MEMORY;
     for (;;) {
         bool is_none = false;
         if (w->rest.n == 0)
@@ -478,7 +509,12 @@ static enum err give(struct h2_wire *w, const char *bytes, size_t n)
     w->is_inside = true;
     const ssize_t taken = nghttp2_session_mem_recv(w->session, (const uint8_t *)bytes, n);
     w->is_inside = false;
-    return h2_err(taken);
+    if (w->is_out_of_memory || taken == NGHTTP2_ERR_CALLBACK_FAILURE)
+        return ERR_NO_MEMORY;
+    if (taken >= 0 || taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC)
+        return h2_err(taken);
+    h2_wire_terminate(w, NGHTTP2_ENHANCE_YOUR_CALM); /* nghttp2's own limits */
+    return ERR_OK;
 }
 
 /* Before nghttp2 sees a frame we have seen its head, and judge it by what came before. */

@@ -10,6 +10,9 @@
  * Errors:    ERR_CLOSED, ERR_IO, ERR_TLS, ERR_PROTOCOL, ERR_NO_MEMORY: each closes the connection.
  * Suspends:  never.     Threads: the loop's.
  *
+ * nghttp2 1.52 frees twice what it could not enqueue when memory ran out. So each session's blocks
+ * are on a list, and a session that was refused one is closed and its blocks freed by that list.
+ *
  * nghttp2 must not be entered twice: its callbacks set flags and submit frames, and never call
  * h2_wire_pump or h2_wire_close.
  */
@@ -23,7 +26,8 @@
 #include <nghttp2/nghttp2.h>
 
 enum {
-    H2_WINDOW = 64 * 1024, /* of a stream: what a slow reader makes us hold */
+    /* Of a stream: what a slow reader makes us hold. It fits a buffer of 64 KiB. */
+    H2_WINDOW = 63 * 1024,
 
     /* What a frame costs that moves nothing. Frames that are part of every exchange cost nothing
      * while they keep in proportion (h2_wire.c). */
@@ -61,6 +65,7 @@ struct h2_wire {
     const struct h2_wire_owner *owner;
 
     /* Private. */
+    struct list blocks;   /* all memory of the session */
     struct buffer *out;   /* taken while there is something to send */
     struct span rest;     /* of the frame that nghttp2 lent last */
     struct grave grave;   /* the end of the round: see h2_wire_schedule */
@@ -71,6 +76,7 @@ struct h2_wire {
     uint32_t holds;
     uint32_t preface_left, payload_left; /* of what is being received */
     uint8_t head[H2_FRAME_SEEN], head_n;
+    bool is_out_of_memory; /* nghttp2 was refused some, and is not to be trusted any more */
     bool is_scheduled, is_posted;
     bool is_blocked;     /* the socket takes no more */
     bool is_out_of_room; /* a DATA frame waits for room in `out` */

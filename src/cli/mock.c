@@ -1,4 +1,4 @@
-#include "cli/mock.h"
+#include "cli/cli.h"
 
 #include "base/mem.h"
 #include "base/sys.h"

@@ -61,15 +61,12 @@ static void raise_file_limit(const struct config *c, uint32_t threads)
     uint64_t wanted = (uint64_t)threads * (c->connections_max + c->requests_max) + 256;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return;
-    if (limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-        getrlimit(RLIMIT_NOFILE, &limit);
-    }
-    if (limit.rlim_cur < wanted)
-        log_warn("%llu descriptors may be open and limits.connections and limits.requests ask for "
-                 "%llu: raise the limit (ulimit -n, LimitNOFILE=) or lower them",
-                 (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted)
+        log_info("%llu files may be open: that is enough for about %llu calls at once, and the "
+                 "limits in the configuration allow more (ulimit -n, LimitNOFILE=)",
+                 (unsigned long long)limit.rlim_cur, (unsigned long long)limit.rlim_cur / 2);
 }
 
 /* --- sockets ---------------------------------------------------------------------------------- */

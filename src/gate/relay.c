@@ -109,6 +109,7 @@ static SUSPENDS enum err relay_stream(struct exchange *x)
     sse_reader_init(&reader, SSE_EVENT_MAX);
     enum err e = relay_events(x, &reader);
     sse_reader_deinit(&reader);
+    x->waited_ns += loop_now() - x->first_byte_ns; /* the provider's pace, not ours */
     if (e == ERR_OK)
         return http_reply_end(x->rq);
     if (!x->client_gone && e != ERR_CANCELLED)

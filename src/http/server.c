@@ -190,7 +190,8 @@ static void close_listener(struct listener *l)
 {
     accept_all(l);
     timer_stop(&l->timer);
-    io_close(&l->io);
+    /* The socket lives on in the master's hands: closing our number would leave it registered. */
+    sys.close(io_detach(&l->io));
     if (l->tls)
         tls_server_unref(l->tls);
     list_remove(&l->link);

@@ -1,5 +1,9 @@
 #include "base/span.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 static unsigned char fold(char c)
 {
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
@@ -19,6 +23,48 @@ size_t span_find(struct span s, char c)
 {
     const char *hit = s.n ? memchr(s.p, c, s.n) : NULL;
     return hit ? (size_t)(hit - s.p) : s.n;
+}
+
+#ifdef __SSE2__
+
+/* 16 places at a time: those where both ends of the text match are looked at whole. */
+static size_t search_blocks(struct span s, struct span text, size_t *at)
+{
+    const __m128i first = _mm_set1_epi8(text.p[0]), last = _mm_set1_epi8(text.p[text.n - 1]);
+    for (; *at + 16 + text.n - 1 <= s.n; *at += 16) {
+        const char *p = s.p + *at;
+        __m128i a = _mm_cmpeq_epi8(first, _mm_loadu_si128((const __m128i *)(const void *)p));
+        __m128i b =
+            _mm_cmpeq_epi8(last, _mm_loadu_si128((const __m128i *)(const void *)(p + text.n - 1)));
+        unsigned hits = (unsigned)_mm_movemask_epi8(_mm_and_si128(a, b));
+        for (; UNLIKELY(hits); hits &= hits - 1) {
+            unsigned i = (unsigned)__builtin_ctz(hits);
+            if (memcmp(p + i, text.p, text.n) == 0)
+                return *at + i;
+        }
+    }
+    return s.n;
+}
+
+#else
+
+static size_t search_blocks(struct span s, struct span text, size_t *at)
+{
+    (void)text;
+    (void)at;
+    return s.n;
+}
+
+#endif
+
+size_t span_search(struct span s, struct span text)
+{
+    ASSERT(text.n > 0);
+    size_t at = 0, hit = search_blocks(s, text, &at);
+    if (hit < s.n)
+        return hit;
+    const char *found = s.n > at ? memmem(s.p + at, s.n - at, text.p, text.n) : NULL;
+    return found ? (size_t)(found - s.p) : s.n;
 }
 
 bool span_cut(struct span s, char c, struct span *head, struct span *tail)

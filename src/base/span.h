@@ -71,6 +71,10 @@ bool span_eq_nocase(struct span a, struct span b);
 /* The index of the first byte `c`, or s.n. */
 size_t span_find(struct span s, char c);
 
+/* The index of the first `text` (not empty), or s.n. Quick where its first and last bytes seldom
+ * stand at that distance. */
+size_t span_search(struct span s, struct span text);
+
 /* Cuts `s` at the first `c`: `head` is what stands before it, `tail` what follows. False when
  * there is no `c`: then `head` is all and `tail` is empty. */
 bool span_cut(struct span s, char c, struct span *head, struct span *tail);

@@ -207,11 +207,13 @@ enum stream_event openai_read_event(struct span data, struct usage *usage)
 {
     if (span_eq(data, SPAN("[DONE]")))
         return STREAM_DONE;
-    /* Almost every event is a delta that says nothing of these: one look, no parsing. */
-    static const char hint[] = "\"usage\":{", other[] = "\"usage\": {", bad[] = "\"error\":";
-    bool has_usage = memmem(data.p, data.n, hint, sizeof hint - 1) ||
-                     memmem(data.p, data.n, other, sizeof other - 1);
-    if (LIKELY(!has_usage && !memmem(data.p, MIN(data.n, (size_t)64), bad, sizeof bad - 1)))
+    /* Almost every event is a delta that says nothing of these: one look, no parsing. Inside a JSON
+     * string the quotes would be escaped, so a text that talks of usage is not mistaken for it. */
+    struct span start = span(data.p, MIN(data.n, (size_t)64));
+    size_t usage_at = span_search(data, SPAN("usage\":"));
+    bool has_usage =
+        usage_at < data.n && !span_starts(span_from(data, usage_at), SPAN("usage\":null"));
+    if (LIKELY(!has_usage && span_search(start, SPAN("error\":")) == start.n))
         return STREAM_DELTA;
     struct span values[OUT_COUNT];
     struct json_report report;

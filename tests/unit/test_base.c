@@ -32,6 +32,21 @@ TEST(span_cut_keeps_everything)
     CHECK(!span_eq_nocase(SPAN("["), SPAN("{"))); /* 0x5b and 0x7b differ by the case bit */
 }
 
+/* Against memmem, over all places and lengths around a block. */
+TEST(span_search_agrees_with_memmem)
+{
+    char text[100];
+    for (uint32_t seed = 1, round = 0; round < 20000; round++) {
+        seed = seed * 1664525u + 1013904223u;
+        size_t n = (seed >> 8) % sizeof text, m = (seed >> 16) % 9 + 1;
+        for (size_t i = 0; i < sizeof text; i++) /* few letters: many near misses */
+            text[i] = (char)('a' + ((seed >> (i % 24)) + i * i) % 3);
+        struct span needle = span(text + (seed >> 24) % 80, m);
+        const char *hit = n ? memmem(text, n, needle.p, m) : NULL;
+        CHECK(span_search(span(text, n), needle) == (hit ? (size_t)(hit - text) : n));
+    }
+}
+
 static int defer_order[3], defer_count;
 
 static void note(void *arg)
@@ -266,6 +281,7 @@ int main(void)
 {
     RUN(span_numbers_are_digits_only);
     RUN(span_cut_keeps_everything);
+    RUN(span_search_agrees_with_memmem);
     RUN(arena_runs_defers_last_in_first_out);
     RUN(arena_objects_do_not_overlap_and_are_bounded);
     RUN(builder_stops_at_its_maximum_and_stays_failed);

@@ -154,7 +154,7 @@ static void raw_talk(struct raw *r, bool reads)
 {
     size_t sent = 0;
     for (int idle = 0; idle < 12 && !r->is_closed; idle++) {
-        char bytes[16384];
+        static char bytes[16384];
         size_t n = 0;
         const struct span rest = span_from(builder_span(&r->out), sent);
         struct iovec part = {(void *)(uintptr_t)rest.p, rest.n};

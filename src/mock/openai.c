@@ -207,7 +207,7 @@ static void write_model(struct json_writer *w, struct span id)
     json_write_object(w);
     JSON_MEMBER(w, "id", string, id);
     JSON_MEMBER(w, "object", string, SPAN("model"));
-    JSON_MEMBER(w, "created", u64, OPENAI_CREATED);
+    JSON_MEMBER(w, "created", raw, SPAN(OPENAI_CREATED_TEXT));
     JSON_MEMBER(w, "owned_by", string, SPAN("penstock-mock"));
     json_write_object_end(w);
 }

@@ -35,7 +35,10 @@ enum openai_member {
     OPENAI_MEMBER_COUNT
 };
 
-enum { OPENAI_CHOICES_MAX = 128, OPENAI_STOPS_MAX = 4, OPENAI_CREATED = 1735689600 };
+enum { OPENAI_CHOICES_MAX = 128, OPENAI_STOPS_MAX = 4 };
+
+/* The same for every answer, or answers would differ: 2025-01-01T00:00:00Z. */
+#define OPENAI_CREATED_TEXT "1735689600"
 
 struct openai_request {
     struct span member[OPENAI_MEMBER_COUNT]; /* raw; empty when absent or null */

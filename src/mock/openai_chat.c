@@ -279,6 +279,14 @@ static enum err make_answer(struct answer *a, size_t prompts)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
+static void add_mostly_zero(struct builder *b, uint64_t n)
+{
+    if (n == 0)
+        builder_add_char(b, '0');
+    else
+        builder_add_u64(b, n);
+}
+
 static void write_usage(struct builder *b, const struct answer *a)
 {
     const struct mock_script *s = &a->c->script;
@@ -291,13 +299,13 @@ static void write_usage(struct builder *b, const struct answer *a)
     builder_add(b, SPAN(",\"total_tokens\":"));
     builder_add_u64(b, prompt + completion);
     if (a->is_chat) {
-        builder_add(b, SPAN(",\"prompt_tokens_details\":{\"cached_tokens\":"));
-        builder_add_u64(b, s->cached_tokens);
-        builder_add(b, SPAN(",\"audio_tokens\":0},"
-                            "\"completion_tokens_details\":{\"reasoning_tokens\":"));
-        builder_add_u64(b, s->reasoning_tokens);
-        builder_add(b, SPAN(",\"audio_tokens\":0,\"accepted_prediction_tokens\":0,"
-                            "\"rejected_prediction_tokens\":0}"));
+        builder_add(b, SPAN(",\"prompt_tokens_details\":{\"audio_tokens\":0,\"cached_tokens\":"));
+        add_mostly_zero(b, s->cached_tokens);
+        builder_add(b, SPAN("},\"completion_tokens_details\":{\"audio_tokens\":0,"
+                            "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0,"
+                            "\"reasoning_tokens\":"));
+        add_mostly_zero(b, s->reasoning_tokens);
+        builder_add_char(b, '}');
     }
     builder_add_char(b, '}');
 }
@@ -309,9 +317,7 @@ static void write_head(struct builder *b, const struct answer *a, struct span ob
     openai_write_id(b, a->c, a->is_chat ? SPAN("chatcmpl-") : SPAN("cmpl-"));
     builder_add(b, SPAN("\",\"object\":\""));
     builder_add(b, object);
-    builder_add(b, SPAN("\",\"created\":"));
-    builder_add_u64(b, OPENAI_CREATED);
-    builder_add(b, SPAN(",\"model\":"));
+    builder_add(b, SPAN("\",\"created\":" OPENAI_CREATED_TEXT ",\"model\":"));
     builder_add(b, a->r->member[OPENAI_MODEL]);
     if (a->is_chat)
         builder_add(b, SPAN(",\"service_tier\":\"default\""));

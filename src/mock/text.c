@@ -12,7 +12,7 @@ static const char WORDS[] = "air ant arm art ash axe bay bed bee box bus cap cat
 enum { WORD_BYTES = 4, WORD_COUNT = 64 };
 static_assert(sizeof WORDS == WORD_COUNT * WORD_BYTES + 1, "every word takes four bytes");
 
-static const uint64_t STEP = UINT64_C(0x9E3779B97F4A7C15);
+static const uint64_t STEP = UINT64_C(0x9E3779B97F4A7C15), ODD = UINT64_C(0x2545F4914F6CDD1D);
 
 /* The finalizer of splitmix64 (Steele, Lea, Flood). */
 uint64_t mock_mix(uint64_t seed, uint64_t n)
@@ -37,22 +37,29 @@ static uint64_t load(const char *p, size_t n)
     return v;
 }
 
+static inline uint64_t step(uint64_t lane, const char *p)
+{
+    return STEP + fold(lane ^ load(p, 8), load(p + 8, 8) ^ ODD);
+}
+
 /* Four lanes, so that the multiplications of a long text overlap. */
 static uint64_t fold_long(struct span *text)
 {
-    uint64_t lane[4] = {1, 2, 3, 4};
-    while (text->n >= 64) {
-        for (size_t i = 0; i < 4; i++)
-            lane[i] = STEP + fold(lane[i] ^ load(text->p + 16 * i, 8),
-                                  load(text->p + 16 * i + 8, 8) ^ UINT64_C(0x2545F4914F6CDD1D));
-        *text = span_from(*text, 64);
+    uint64_t a = 1, b = 2, c = 3, d = 4;
+    const char *p = text->p, *const end = text->p + text->n;
+    for (; end - p >= 64; p += 64) {
+        a = step(a, p);
+        b = step(b, p + 16);
+        c = step(c, p + 32);
+        d = step(d, p + 48);
     }
-    return fold(lane[0] ^ lane[1], lane[2] + lane[3]) ^ fold(lane[0] + lane[2], lane[1] ^ lane[3]);
+    *text = span_between(p, end);
+    return fold(a ^ b, c + d) ^ fold(a + c, b ^ d);
 }
 
 void mock_print_add(struct mock_print *print, struct span text)
 {
-    uint64_t a = print->value ^ STEP, b = text.n + UINT64_C(0x2545F4914F6CDD1D);
+    uint64_t a = print->value ^ STEP, b = text.n + ODD;
     if (text.n >= 64)
         a += fold_long(&text);
     while (text.n >= 16) {
@@ -104,9 +111,14 @@ uint64_t mock_text_piece_end(const struct mock_text *t, uint64_t i, uint64_t cou
 static void write_words(const struct mock_text *t, uint64_t from, uint64_t end, char *out)
 {
     while (from < end) {
-        const uint64_t word = from / WORD_BYTES, inside = from % WORD_BYTES;
+        const uint64_t inside = from % WORD_BYTES;
         const uint64_t n = MIN(WORD_BYTES - inside, end - from);
-        memcpy(out, WORDS + (mock_mix(t->seed, word) % WORD_COUNT) * WORD_BYTES + inside, n);
+        const uint64_t word = mock_mix(t->seed, from / WORD_BYTES) % WORD_COUNT;
+        const char *const p = WORDS + word * WORD_BYTES;
+        if (n == WORD_BYTES)
+            memcpy(out, p, WORD_BYTES); /* a store, not a call */
+        else
+            memcpy(out, p + inside, n);
         out += n;
         from += n;
     }

@@ -192,7 +192,7 @@ static struct exchange *ask(const char *path, const char *body)
 
 static struct exchange *chat(const char *model, const char *more)
 {
-    char body[3072];
+    static char body[4096];
     snprintf(body, sizeof body,
              "{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]%s%s}",
              model, *more ? "," : "", more);

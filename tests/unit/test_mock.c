@@ -296,7 +296,7 @@ static const char TOOLS[] =
 
 TEST(tools_are_called_as_asked)
 {
-    char more[2048];
+    static char more[2048];
     struct span arguments;
     struct exchange *x = chat("mock-tool", TOOLS);
     CHECK(is_text_at(bytes_of(x), "choices/0/message/tool_calls/0/function/name", "first"));

@@ -203,8 +203,8 @@ TEST(samples_end_whatever_the_schema)
 {
     static const char *const schemas[] = {
         "{\"$ref\":\"#\"}",
-        "{\"type\":\"object\",\"required\":[\"a\",\"b\"],\"properties\":{\"a\":{\"$ref\":\"#\"},"
-        "\"b\":{\"$ref\":\"#\"}}}",
+        "{\"type\":\"object\",\"required\":[\"a\"],\"properties\":{\"a\":{\"$ref\":\"#\"}}}",
+        "{\"properties\":{\"a\":{\"$ref\":\"#\"},\"b\":{\"$ref\":\"#\"}}}",
         "{\"type\":\"array\",\"minItems\":99,\"items\":{\"$ref\":\"#\"}}",
         "{\"anyOf\":[{\"$ref\":\"#/nowhere/at/all\"}]}",
         "{\"properties\":[],\"type\":[\"null\",\"object\"]}",

@@ -162,9 +162,7 @@ static enum err widen(struct http_call *call)
     if (rest.n)
         memcpy(wider->p, rest.p, rest.n);
     wider->n = rest.n;
-    if (rest.n)
-        http_head_rebase(&call->head, rest.p, wider->p);
-    buffer_put(old);
+    buffer_put(old); /* the parser notices that the bytes of its head have moved */
     call->buffer = wider;
     return ERR_OK;
 }

@@ -418,3 +418,34 @@ def test_unix_socket(start_gateway, upstream, tmp_path):
     gateway.start()
     with RawClient(path) as client:
         assert client.ask(CHAT).status == 200
+
+
+# --- heads of the provider --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [100, 8000, 16500, 30000])
+@pytest.mark.parametrize("step", [1000, 100000])
+def test_large_head_of_the_provider(gateway, upstream, size, step):
+    """Whole or in pieces, its fields arrive, before and behind the long one."""
+    async def wordy(call):
+        head = (b"HTTP/1.1 200 OK\r\nX-First: 1\r\nX-Long: " + b"x" * size +
+                b"\r\nContent-Length: 2\r\nX-Last: 2\r\n\r\n{}")
+        for at in range(0, len(head), step):
+            await call.send(head[at:at + step])
+            await asyncio.sleep(0)
+    upstream.default = wordy
+    with RawClient(gateway.address) as client:
+        for _ in range(2):
+            answer = client.ask(CHAT)
+            assert answer.status == 200
+            assert [answer.header(name) for name in ("x-first", "x-last")] == ["1", "2"]
+            assert len(answer.header("x-long")) == size
+            assert answer.body == b"{}"
+
+
+def test_head_of_the_provider_beyond_its_limit(gateway, upstream):
+    async def endless_head(call):
+        await call.send(b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 200_000 + b"\r\n\r\n")
+    upstream.default = endless_head
+    with RawClient(gateway.address) as client:
+        assert client.ask(CHAT).status == 502

@@ -122,6 +122,17 @@ static SUSPENDS void drain(const struct admin_host *host, struct http_request *r
     reply_word(rq, 202, SPAN("status"), SPAN("draining"), (struct span){0});
 }
 
+/* None of the paths takes a body; one that comes is read all the same, so that its framing is
+ * judged and the next request on the connection is found. */
+static SUSPENDS bool pass_over_body(struct http_request *rq)
+{
+    struct span body;
+    enum err e = http_read_body(rq, &body);
+    if (e != ERR_OK)
+        refuse(rq, e, rq->failure.code ? rq->failure.text : NULL);
+    return e == ERR_OK;
+}
+
 static const struct {
     struct span path;
     enum http_method method;
@@ -158,7 +169,7 @@ bool admin_serve(const struct admin_host *host, struct http_request *rq)
             refuse(rq, ERR_BAD_KEY, "the admin key is needed: Authorization: Bearer");
         else if (!is_method)
             refuse(rq, ERR_BAD_METHOD, NULL);
-        else
+        else if (pass_over_body(rq))
             paths[i].serve(host, rq);
         return true;
     }

@@ -83,6 +83,7 @@ static SUSPENDS enum err read_answer(struct exchange *x)
     struct http_call *call = &x->upstream;
     struct span first;
     int64_t idle_ns = x->chosen->provider->idle_timeout_ns;
+    TRY(http_call_keep_head(call, &x->rq->arena)); /* the caller gets it after the last byte */
     TRY(http_call_read(call, &first, MIN(loop_now() + idle_ns, x->deadline)));
     if (call->is_complete) { /* usual: all of it came with the head */
         x->answer = first;
@@ -154,13 +155,25 @@ static void note_attempt(struct exchange *x, enum err outcome, int64_t began_ns)
     metric_add(&x->gate->metrics->attempts[outcome], 1);
 }
 
+/* What the wire says of an address is said of the target that the caller asked for. */
+static void name_target(struct exchange *x, const struct candidate *c)
+{
+    struct failure said = *x->failure;
+    if (said.code == ERR_OK)
+        return;
+    *x->failure = (struct failure){0};
+    fail(x->failure, said.code, "%.*s: %s", SPAN_ARG(c->name), said.text);
+}
+
 static SUSPENDS enum err try_candidate(struct exchange *x, const struct candidate *c,
                                        enum err *outcome)
 {
     int64_t began_ns = clock_ns();
     x->chosen = c;
     enum err e = send_call(x, c);
-    if (e == ERR_OK) {
+    if (e != ERR_OK) {
+        name_target(x, c);
+    } else {
         x->is_upstream_open = true;
         x->sent_ns = x->upstream.sent_ns;
         x->first_byte_ns = x->upstream.first_byte_ns;

@@ -162,9 +162,7 @@ static enum err widen(struct http_call *call)
     if (rest.n)
         memcpy(wider->p, rest.p, rest.n);
     wider->n = rest.n;
-    if (rest.n)
-        http_head_rebase(&call->head, rest.p, wider->p);
-    buffer_put(old);
+    buffer_put(old); /* the parser notices that the bytes of its head have moved */
     call->buffer = wider;
     return ERR_OK;
 }
@@ -255,6 +253,22 @@ enum err http_call_start(struct http_client *c, const struct http_call_request *
     call->may_reuse = false;
     http_call_end(call);
     return explain(rq, e, why);
+}
+
+enum err http_call_keep_head(struct http_call *call, struct arena *arena)
+{
+    struct http_head *head = &call->head;
+    size_t here = call->buffer ? buffer_rest(call->buffer).n : 0;
+    bool is_whole =
+        call->is_complete || (head->framing == HTTP_BODY_LENGTH && here >= call->body_left);
+    if (call->h2_stream || is_whole)
+        return ERR_OK;
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        struct http_field *f = &head->fields[i];
+        if (!arena_dup(arena, f->name, &f->name) || !arena_dup(arena, f->value, &f->value))
+            return ERR_NO_MEMORY;
+    }
+    return ERR_OK;
 }
 
 /* --- the body --------------------------------------------------------------------------------- */

@@ -65,6 +65,10 @@ MUST_USE SUSPENDS enum err http_call_start(struct http_client *c,
                                            struct arena *arena, struct http_call *call,
                                            struct failure *why);
 
+/* Makes the head outlive the reading of the body: copies it into the arena, unless the whole answer
+ * is here already. */
+MUST_USE enum err http_call_keep_head(struct http_call *call, struct arena *arena);
+
 /* The next piece of the body: at least one byte, or ERR_OK with an empty piece at its end. The
  * buffer is given back while it waits. */
 MUST_USE SUSPENDS enum err http_call_read(struct http_call *call, struct span *piece,

@@ -272,20 +272,14 @@ static bool make_room(struct h1_connection *c)
         return false;
     memcpy(wider->p, rest.p, rest.n);
     wider->n = rest.n;
-    if (c->rq)
-        http_head_rebase(&c->rq->head, rest.p, wider->p);
-    buffer_put(c->buffer);
+    buffer_put(c->buffer); /* the parser notices that the bytes of its head have moved */
     c->buffer = wider;
     return true;
 }
 
-/* The socket has bytes, or its end. On the loop, or at the end of the fiber that answered. */
-static void receive(struct h1_connection *c)
+/* One read, and a look at what it brought. */
+static void receive_once(struct h1_connection *c)
 {
-    if (c->state == H1_LINGERING) {
-        read_and_drop(c);
-        return;
-    }
     if (!make_room(c)) {
         c->base.server->stats.shed++;
         refuse(c, ERR_OVERLOADED, NULL);
@@ -304,6 +298,19 @@ static void receive(struct h1_connection *c)
     }
 }
 
+/* The socket has bytes, or its end. On the loop, or at the end of the fiber that answered. A head
+ * that goes on is followed as long as there is more: events come by the edge, once. */
+static void receive(struct h1_connection *c)
+{
+    if (c->state == H1_LINGERING) {
+        read_and_drop(c);
+        return;
+    }
+    do {
+        receive_once(c);
+    } while (c->state == H1_READING && stream_is_readable(&c->base.stream));
+}
+
 /* --- serving ---------------------------------------------------------------------------------- */
 
 static void become_idle(struct h1_connection *c)
@@ -313,7 +320,9 @@ static void become_idle(struct h1_connection *c)
     set_deadline(c,
                  loop_now() + (s->is_draining ? DRAIN_IDLE_NS : s->settings.keepalive_timeout_ns));
     if (c->buffer && buffer_rest(c->buffer).n > 0) {
-        parse(c); /* the next request is here already */
+        parse(c); /* the next request is here already, or begins */
+        if (c->state == H1_READING && stream_is_readable(&c->base.stream))
+            receive(c);
         return;
     }
     drop_buffer(c);

@@ -3,6 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 struct mem_door mem_door = {.realloc = realloc, .free = free};
 
 void *mem_alloc(size_t n)
@@ -38,6 +42,13 @@ void mem_free(void *p)
 {
     if (p)
         mem_door.free(p);
+}
+
+void mem_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 void mem_wipe(void *p, size_t n)

@@ -34,6 +34,9 @@ MUST_USE void *mem_dup(const void *bytes, size_t n);
 /* NULL is fine. */
 void mem_free(void *p);
 
+/* Gives what load left free behind back to the system. Takes milliseconds: for a quiet moment. */
+void mem_trim(void);
+
 /* Overwrites in a way that the compiler cannot leave out: for secrets. */
 void mem_wipe(void *p, size_t n);
 

@@ -13,7 +13,8 @@
 
 enum {
     EVENTS_MAX = 256,
-    TRIM_KEEP = 32, /* free stacks that stay warm */
+    TRIM_KEEP = 32,   /* free stacks that stay warm */
+    TRIM_WORTH = 256, /* stacks given back that make a look at the heap worth its milliseconds */
     SIGNAL_STACK = 16 * 1024,
 };
 static const int64_t TRIM_EVERY_NS = 2 * NS_PER_S;
@@ -41,7 +42,8 @@ void loop_set_timer(struct timer *t, int64_t at_ns)
 static void on_trim(struct timer *t)
 {
     struct loop *l = CONTAINER_OF(t, struct loop, trim_timer);
-    stacks_trim(&l->stacks, TRIM_KEEP);
+    if (stacks_trim(&l->stacks, TRIM_KEEP) > TRIM_WORTH)
+        mem_trim(); /* what so many requests held in the heap is free, too */
 }
 
 static bool open_descriptors(struct loop *l)
@@ -240,7 +242,7 @@ void loop_run(struct loop *l)
         run_ready(l);
         empty_graveyard(l);
         note_round(l, before);
-        if (l->stacks.free_count > TRIM_KEEP && !timer_is_set(&l->trim_timer))
+        if (l->stacks.warm > TRIM_KEEP && !timer_is_set(&l->trim_timer))
             timer_set(&l->wheel, &l->trim_timer, l->now_ns + TRIM_EVERY_NS);
     }
 }

@@ -86,7 +86,7 @@ static void push_free(struct stacks *s, char *stack_low, bool is_trimmed)
     struct stack_free *node = free_node(stack_low);
     *node = (struct stack_free){s->free, is_trimmed};
     s->free = node;
-    s->free_count++;
+    s->warm += !is_trimmed;
 }
 
 static bool add_slab(struct stacks *s)
@@ -119,7 +119,8 @@ char *stack_take(struct stacks *s)
         return NULL;
     struct stack_free *node = s->free;
     s->free = node->next;
-    s->free_count--;
+    s->warm -= !node->is_trimmed;
+    s->warm_least = MIN(s->warm_least, s->warm);
     char *stack_low = (char *)(node + 1) - STACK_SIZE;
     ASAN_UNPOISON_MEMORY_REGION(stack_low, STACK_SIZE);
     return stack_low;
@@ -131,18 +132,27 @@ void stack_put(struct stacks *s, char *stack_low)
     push_free(s, stack_low, false);
 }
 
-void stacks_trim(struct stacks *s, size_t keep)
+size_t stacks_trim(struct stacks *s, size_t keep)
 {
-    size_t at = 0;
-    for (struct stack_free *node = s->free; node; node = node->next, at++) {
-        if (at < keep || node->is_trimmed)
+    size_t surplus = s->warm_least > keep ? s->warm_least - keep : 0;
+    size_t skip = s->warm - surplus, trimmed = 0;
+    for (struct stack_free *node = s->free; node && surplus; node = node->next) {
+        if (node->is_trimmed)
             continue;
+        if (skip > 0) { /* the warmest lie in front */
+            skip--;
+            continue;
+        }
         /* The node's own page stays: the list is threaded through it. */
         char *stack_low = (char *)(node + 1) - STACK_SIZE;
         size_t page = (size_t)sysconf(_SC_PAGESIZE);
         madvise(stack_low, STACK_SIZE - page, MADV_DONTNEED);
         node->is_trimmed = true;
+        trimmed++;
     }
+    s->warm -= trimmed;
+    s->warm_least = s->warm;
+    return trimmed;
 }
 
 bool stack_guard_hit(const char *stack_low, const void *address)

@@ -25,7 +25,8 @@ struct stack_free;
 struct stacks { /* private */
     struct stack_slab *slabs;
     struct stack_free *free; /* warmest first */
-    size_t count, count_max, free_count;
+    size_t count, count_max;
+    size_t warm;       /* free ones whose pages are still there */
     size_t guards_max; /* what vm.max_map_count leaves for guards that need mappings */
     bool has_cheap_guards;
 };
@@ -37,8 +38,9 @@ void stacks_deinit(struct stacks *s);
 MUST_USE char *stack_take(struct stacks *s);
 void stack_put(struct stacks *s, char *stack_low);
 
-/* Gives the memory of all free stacks but the `keep` warmest back to the system. */
-void stacks_trim(struct stacks *s, size_t keep);
+/* Gives back to the system what was free ever since the last call, but for `keep` stacks. Answers
+ * how many stacks that were. */
+size_t stacks_trim(struct stacks *s, size_t keep);
 
 /* True when `address` lies in the guard below this stack: an overflow. */
 bool stack_guard_hit(const char *stack_low, const void *address);

@@ -27,6 +27,7 @@ struct stacks { /* private */
     struct stack_free *free; /* warmest first */
     size_t count, count_max;
     size_t warm;       /* free ones whose pages are still there */
+    size_t warm_least; /* since stacks_trim looked: what was never needed meanwhile */
     size_t guards_max; /* what vm.max_map_count leaves for guards that need mappings */
     bool has_cheap_guards;
 };

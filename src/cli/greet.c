@@ -24,7 +24,7 @@ bool serve_init(struct master *m, char **argv, const char *file)
     /* A binary that was replaced while it ran: what stands there now is the new one. */
     if (length > sizeof deleted && strcmp(m->binary + length + 1 - sizeof deleted, deleted) == 0)
         m->binary[length + 1 - sizeof deleted] = '\0';
-    m->argv = argv;
+    m->argv = argv - 1; /* the whole line again, the program and the command included */
     m->control_fd = m->signal_fd = -1;
     m->restart_at_ns = INT64_MAX;
     struct builder text;

@@ -358,7 +358,9 @@ static void serve(void *arg)
 {
     struct h1_connection *c = arg;
     request_serve(c->rq);
-    bool may_go_on = c->keep_alive && !h1_has_unread_body(c) && !c->base.server->is_draining;
+    /* Draining does not end it here: a caller that was not told Connection: close may be sending
+     * its next request right now. That one is answered, and told. */
+    bool may_go_on = c->keep_alive && !h1_has_unread_body(c);
     forget_request(c);
     if (c->was_aborted)
         cut_connection(c);

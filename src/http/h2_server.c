@@ -285,11 +285,13 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     c->last_id = frame->hd.stream_id;
     if (c->wire.is_doomed)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    if (c->stream_count >= STREAMS_HELD_MAX)
-        return h2_err(nghttp2_submit_rst_stream(session, 0, frame->hd.stream_id,
-                                                NGHTTP2_REFUSED_STREAM)) == ERR_OK
+    if (c->stream_count >= STREAMS_HELD_MAX) {
+        h2_wire_glitch(&c->wire, H2_COST_RESET);
+        return nghttp2_submit_rst_stream(session, 0, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM) ==
+                       0
                    ? 0
                    : NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
     c->block_stream = frame->hd.stream_id;
     return 0;
 }
@@ -398,12 +400,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     struct h2_connection *c = of_user_data(user_data);
     struct h2_stream *s = frame->hd.stream_id ? find_stream(c, frame->hd.stream_id) : NULL;
     h2_wire_note_send(&c->wire, frame);
-    if (frame->hd.type == NGHTTP2_RST_STREAM) {
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
         note_dropped(c, frame->hd.stream_id);
-        if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR && !(s && s->was_cut))
-            h2_wire_glitch(&c->wire, H2_COST_RESET);
-        return 0;
-    }
     if (!s || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM) ||
         (frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS))
         return 0;

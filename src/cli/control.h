@@ -26,7 +26,7 @@ enum control_type {
     /* worker to master */
     CONTROL_READY,    /* the first configuration is served */
     CONTROL_RELOADED, /* the new one is; text: warnings */
-    CONTROL_REFUSED,  /* it is not; text: why */
+    CONTROL_REFUSED,  /* it is not; text: why. Master to worker: the file was, to be counted */
     CONTROL_ASK_RELOAD,
     CONTROL_ASK_DRAIN,
     /* master to worker */

@@ -304,6 +304,7 @@ static void reload(struct master *m)
     if (!is_good) {
         m->next_count = 0;
         log_error("the configuration was not loaded, the one before stays:");
+        control_send(m->control_fd, CONTROL_REFUSED, 0, (struct span){0}, NULL, 0);
         finish_reload(m, false, builder_span(&report));
     } else if (!send_configuration(m)) {
         finish_reload(m, false, SPAN("the worker could not be told\n"));

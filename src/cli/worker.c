@@ -199,6 +199,8 @@ static void follow_master(struct process *p)
             keep_sockets(p, m);
         } else if (m->type == CONTROL_CONFIG) {
             reload(p, m);
+        } else if (m->type == CONTROL_REFUSED) {
+            atomic_fetch_add(&p->reloads_failed, 1);
         } else if (m->type == CONTROL_ANSWER) {
             threads_answer(p, m->number == 1, span(m->text, m->text_bytes));
         }

@@ -4,9 +4,29 @@ static const char hex_digits[] = "0123456789abcdef";
 static const char base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+/* Eight digits at a time: the nibbles of four bytes are spread over eight, and each becomes its
+ * digit; where it is above 9, the letters begin 39 places after the digits. */
+static uint64_t eight_digits(uint32_t bytes)
+{
+    const uint64_t low_nibbles = UINT64_C(0x0f0f0f0f0f0f0f0f);
+    uint64_t v = bytes;
+    v = (v | v << 16) & UINT64_C(0x0000ffff0000ffff);
+    v = (v | v << 8) & UINT64_C(0x00ff00ff00ff00ff);
+    v = (v >> 4 | v << 8) & low_nibbles; /* high nibble first */
+    uint64_t is_letter = (v + UINT64_C(0x0606060606060606)) >> 4 & UINT64_C(0x0101010101010101);
+    return v + UINT64_C(0x3030303030303030) + is_letter * 39;
+}
+
 void hex_encode(const void *bytes, size_t n, char *out)
 {
     const unsigned char *p = bytes;
+    for (; n >= 4; p += 4, n -= 4, out += 8) {
+        uint32_t word =
+            (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        uint64_t digits = eight_digits(word);
+        for (int i = 0; i < 8; i++)
+            out[i] = (char)(digits >> (8 * i));
+    }
     for (size_t i = 0; i < n; i++) {
         out[2 * i] = hex_digits[p[i] >> 4];
         out[2 * i + 1] = hex_digits[p[i] & 15];

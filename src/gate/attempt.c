@@ -1,4 +1,3 @@
-#include "base/sys.h"
 #include "gate/exchange.h"
 
 enum {
@@ -58,7 +57,7 @@ static SUSPENDS enum err send_call(struct exchange *x, const struct candidate *c
         .fields = fields,
     };
     uint64_t max_tokens = x->route ? x->route->max_tokens : 0;
-    int64_t now = clock_ns();
+    int64_t now = loop_now();
     TRY(openai_encode(&x->call, p, c->model, max_tokens, &x->rq->arena, &pieces));
     TRY(build_fields(x, p, fields, &request.field_count));
     TRY(build_target(x, p, &request.target));
@@ -151,7 +150,7 @@ static void note_attempt(struct exchange *x, enum err outcome, int64_t began_ns)
     struct record_attempt *a = &x->attempts[x->attempt_count++];
     *a = (struct record_attempt){.target = x->chosen->name,
                                  .outcome = outcome == ERR_OK ? "ok" : err_info(outcome)->code,
-                                 .took_ns = clock_ns() - began_ns};
+                                 .took_ns = loop_now() - began_ns};
     metric_add(&x->gate->metrics->attempts[outcome], 1);
 }
 
@@ -168,7 +167,7 @@ static void name_target(struct exchange *x, const struct candidate *c)
 static SUSPENDS enum err try_candidate(struct exchange *x, const struct candidate *c,
                                        enum err *outcome)
 {
-    int64_t began_ns = clock_ns();
+    int64_t began_ns = loop_now();
     x->chosen = c;
     enum err e = send_call(x, c);
     if (e != ERR_OK) {
@@ -202,7 +201,7 @@ enum err gate_attempt(struct exchange *x)
     for (size_t i = 0;; i++) {
         enum err outcome, e = try_candidate(x, &x->candidates[i], &outcome);
         bool is_last = i + 1 == x->candidate_count;
-        bool may_go_on = outcome != ERR_OK && !is_last && x->deadline > clock_ns() &&
+        bool may_go_on = outcome != ERR_OK && !is_last && x->deadline > loop_now() &&
                          (err_info(outcome)->elsewhere || outcome == ERR_RATE_LIMITED);
         if (!may_go_on) {
             if (e != ERR_OK)

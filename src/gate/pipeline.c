@@ -1,4 +1,5 @@
 /* The life of a call, top to bottom: one line a stage. */
+#include "base/encode.h"
 #include "base/sys.h"
 #include "gate/exchange.h"
 
@@ -54,12 +55,11 @@ static SUSPENDS enum err run_stages(struct exchange *x, enum endpoint endpoint)
 /* Sortable by time, unguessable, unique in a fleet: 48 bits of milliseconds, 80 of chance. */
 static void make_id(struct exchange *x)
 {
-    static const char digits[] = "0123456789abcdef";
     uint64_t words[2] = {(uint64_t)(x->wall_ns / NS_PER_MS) << 16 | (random_u64() & 0xffff),
                          random_u64()};
-    for (size_t w = 0; w < 2; w++)
-        for (size_t i = 0; i < 16; i++)
-            x->id[w * 16 + i] = digits[words[w] >> (60 - 4 * i) & 15];
+    words[0] = __builtin_bswap64(words[0]);
+    static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the time's high byte comes first");
+    hex_encode(words, sizeof words, x->id);
 }
 
 static enum endpoint endpoint_or_other(enum err e, enum endpoint endpoint)

@@ -1,4 +1,3 @@
-#include "base/sys.h"
 #include "gate/exchange.h"
 
 enum { WORD_MAX = 256, TAGS_MAX = 1024 };
@@ -21,6 +20,6 @@ enum err gate_understand(struct exchange *x, enum endpoint endpoint)
     TRY(read_word(x, HTTP_KNOWN_X_PENSTOCK_USER, WORD_MAX, &x->user));
     TRY(read_word(x, HTTP_KNOWN_X_PENSTOCK_TAGS, TAGS_MAX, &x->tags));
     TRY(http_read_body(x->rq, &body));
-    x->read_ns = clock_ns();
+    x->read_ns = loop_now(); /* the round that brought its last byte */
     return openai_decode(&x->call, endpoint, body, &x->rq->arena, x->failure);
 }

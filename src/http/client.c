@@ -243,7 +243,7 @@ enum err http_call_start(struct http_client *c, const struct http_call_request *
     if (e == ERR_OK && call->h2_stream)
         return ERR_OK;
     if (e == ERR_OK) {
-        call->sent_ns = loop_now();
+        call->sent_ns = clock_ns();
         e = read_head(call, rq, arena, why);
     }
     if (e == ERR_OK)

@@ -149,6 +149,24 @@ TEST(siphash_matches_the_reference)
     }
 }
 
+TEST(hex_agrees_with_printf)
+{
+    unsigned char bytes[256];
+    char digits[512], expected[3];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)i;
+    for (size_t n = 0; n <= sizeof bytes; n++) {
+        hex_encode(bytes, n, digits);
+        for (size_t i = 0; i < n; i++) {
+            snprintf(expected, sizeof expected, "%02x", bytes[i]);
+            CHECK(memcmp(digits + 2 * i, expected, 2) == 0);
+        }
+    }
+    unsigned char back[256];
+    CHECK(hex_decode(span(digits, 512), back) && memcmp(back, bytes, 256) == 0);
+    CHECK(!hex_decode(SPAN("0g"), back) && !hex_decode(SPAN("abc"), back));
+}
+
 /* RFC 4648, section 10. */
 TEST(base64_matches_the_rfc)
 {
@@ -287,6 +305,7 @@ int main(void)
     RUN(builder_stops_at_its_maximum_and_stays_failed);
     RUN(builder_formats);
     RUN(siphash_matches_the_reference);
+    RUN(hex_agrees_with_printf);
     RUN(base64_matches_the_rfc);
     RUN(map_agrees_with_an_array);
     RUN(ring_keeps_order_and_counts_drops);

@@ -403,6 +403,9 @@ static void end(struct master *m, enum control_type how)
     m->restart_at_ns = FIBER_FOREVER;
     if (m->worker)
         control_send(m->control_fd, how, 0, (struct span){0}, NULL, 0);
+    /* What nobody will accept must be refused, not queued. A successor has its own copies. */
+    for (size_t i = 0; i < m->listener_count; i++)
+        close_sockets(&m->listeners[i]);
 }
 
 static void on_ready(struct master *m)

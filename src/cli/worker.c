@@ -190,6 +190,8 @@ static void follow_master(struct process *p)
             if (deadline != FIBER_FOREVER)
                 break;
             threads_drain(p);
+            close_sockets(p->listeners, p->listener_count);
+            p->listener_count = 0;
             deadline = drain_deadline(p);
             if (!is_alive)
                 p->start_control_closed = true;

@@ -250,6 +250,9 @@ enum err http_call_start(struct http_client *c, const struct http_call_request *
         e = begin_body(call, arena);
     if (e == ERR_OK)
         return ERR_OK;
+    const struct tls *tls = call->connection ? call->connection->stream.tls : NULL;
+    if (e == ERR_TLS && tls) /* a refusal of our certificate comes only now */
+        fail(why, e, "TLS with %.*s failed: %s", SPAN_ARG(rq->origin->name), tls_trouble(tls));
     call->may_reuse = false;
     http_call_end(call);
     return explain(rq, e, why);

@@ -1,3 +1,4 @@
+#include "base/encode.h"
 #include "gate/exchange.h"
 #include "json/write.h"
 
@@ -57,11 +58,33 @@ static bool find_one(struct exchange *x, struct span id, struct span *owner)
     return true;
 }
 
+/* Clients write a name's '/' as %2F. The server has seen that two digits follow each '%'. */
+static enum err decode_id(struct exchange *x, struct span *id)
+{
+    struct span raw = *id;
+    char *out = arena_bytes(&x->rq->arena, raw.n);
+    TRY_ALLOC(out);
+    size_t n = 0;
+    for (size_t i = 0; i < raw.n; i++) {
+        if (raw.p[i] == '%' && i + 2 < raw.n && hex_decode(span(raw.p + i + 1, 2), &out[n]))
+            i += 2;
+        else
+            out[n] = raw.p[i];
+        n++;
+    }
+    *id = span(out, n);
+    return ERR_OK;
+}
+
 void gate_serve_models(struct exchange *x, struct span id)
 {
     struct builder body;
     struct json_writer w;
     struct span owner = {0};
+    if (id.n && decode_id(x, &id) != ERR_OK) {
+        gate_reply_error(x, ERR_NO_MEMORY);
+        return;
+    }
     if (id.n && !find_one(x, id, &owner)) {
         fail(x->failure, ERR_NO_MODEL, "there is no model '%.*s'", SPAN_ARG(id));
         gate_reply_error(x, ERR_NO_MODEL);

@@ -9,6 +9,7 @@ import httpx
 import openai
 import pytest
 
+from conftest import over
 from gateway import KEY, LIMITED_KEY, PATIENCE
 from upstream import answer_well, delta
 
@@ -172,6 +173,20 @@ def test_models(client, mocked):
         assert [model.id for model in limited.models.list()] == ["small"]
         with pytest.raises(openai.NotFoundError):
             limited.models.retrieve("two")
+
+
+def test_model_with_odd_name(start_gateway, upstream):
+    """Clients write the '/' of a name as %2F."""
+    names = ["org/small", "a+b", "a%b", "ü:1@x"]
+    gateway = start_gateway(over(upstream.base_url, models={name: "house/m" for name in names}))
+    with client_of(gateway) as client:
+        assert sorted(model.id for model in client.models.list()) == sorted(names)
+        for name in names:
+            assert client.models.retrieve(name).id == name
+            assert client.chat.completions.create(model=name, messages=HELLO).choices
+        for name in ("org/smal", "org", "a%2Fb"):
+            with pytest.raises(openai.NotFoundError):
+                client.models.retrieve(name)
 
 
 def test_second_target_answers(client):

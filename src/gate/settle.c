@@ -35,12 +35,11 @@ static void write_record(struct exchange *x, int64_t now, int status, const char
         .project = x->project,
         .user = x->user,
         .tags = x->tags,
-        .dialect = dialect_name(DIALECT_OPENAI),
-        .endpoint = x->call.endpoint < ENDPOINT_COUNT
-                        ? span_of_cstr(endpoint_name(x->call.endpoint))
-                        : (struct span){0},
+        .dialect = dialect_name(DIALECT_OPENAI).p,
+        .endpoint = x->call.endpoint < ENDPOINT_COUNT ? endpoint_name(x->call.endpoint) : NULL,
         .model = x->call.model,
         .reason = x->reason,
+        .attempts = x->attempts,
         .attempt_count = x->attempt_count,
         .stream = x->call.stream,
         .status = status,
@@ -65,7 +64,6 @@ static void write_record(struct exchange *x, int64_t now, int status, const char
         r.route = x->route->name;
     if (x->chosen)
         r.target = x->chosen->name;
-    memcpy(r.attempts, x->attempts, x->attempt_count * sizeof *r.attempts);
     access_log_put(x->gate->log, x->gate->worker, &r);
 }
 

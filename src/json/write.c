@@ -3,6 +3,8 @@
 #include "json/kernel.h"
 #include "json/utf8.h"
 
+#include <string.h>
+
 void json_writer_init(struct json_writer *w, struct builder *b)
 {
     *w = (struct json_writer){.b = b, .state = JSON_WRITES_FIRST};
@@ -95,43 +97,120 @@ void json_write_array_end(struct json_writer *w)
 
 /* --- strings -------------------------------------------------------------------------------- */
 
-static void add_escape(struct builder *b, unsigned char c)
+/* Writes an escape of 2 or 6 bytes. */
+static unsigned put_escape(char *to, unsigned char c)
 {
     static const char names[0x20] = {
         ['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
     static const char hex[] = "0123456789abcdef";
+    to[0] = '\\';
     if (c >= 0x20 || names[c]) {
-        const char pair[2] = {'\\', c >= 0x20 ? (char)c : names[c]};
-        builder_add_bytes(b, pair, 2);
-        return;
+        to[1] = c >= 0x20 ? (char)c : names[c];
+        return 2;
     }
-    const char unit[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
-    builder_add_bytes(b, unit, 6);
+    memcpy(to + 1, "u00", 3);
+    to[4] = hex[c >> 4];
+    to[5] = hex[c & 15];
+    return 6;
+}
+
+static uint64_t load(const char *p, size_t n)
+{
+    uint64_t w = 0;
+    memcpy(&w, p, n);
+    return w;
+}
+
+/* True when all 8 bytes stand for themselves in a string. A borrow may make it false for some that
+ * do; what is not plain ASCII is never missed. */
+static inline bool is_plain(uint64_t w)
+{
+    const uint64_t ones = 0x0101010101010101, tops = ones * 0x80;
+    const uint64_t quote = (w ^ ones * '"') - ones, backslash = (w ^ ones * '\\') - ones;
+    return ((w | (w - ones * 0x20) | quote | backslash) & tops) == 0;
+}
+
+/* Most texts are short and plain: copied by words, the last of which overlaps the one before it.
+ * False when something needs a closer look; then the copy does not count. */
+static bool copy_plain(char *to, const char *p, size_t n)
+{
+    if (n < 8) {
+        if (n < 4) {
+            for (size_t i = 0; i < n; i++)
+                to[i] = p[i];
+            return is_plain(load("        ", 8) << 8 * n | (n ? load(p, 1) : 0) |
+                            (n > 1 ? load(p + 1, 1) << 8 : 0) | (n > 2 ? load(p + 2, 1) << 16 : 0));
+        }
+        memcpy(to, p, 4);
+        memcpy(to + n - 4, p + n - 4, 4);
+        return is_plain(load(p, 4) | load(p + n - 4, 4) << 32);
+    }
+    for (size_t i = 0; i < n - 8; i += 8) {
+        const uint64_t w = load(p + i, 8);
+        if (UNLIKELY(!is_plain(w)))
+            return false;
+        memcpy(to + i, &w, 8);
+    }
+    memcpy(to + n - 8, p + n - 8, 8);
+    return is_plain(load(p + n - 8, 8));
+}
+
+/* Any text, any length. */
+static size_t escape_all(char *to, size_t room, struct span text)
+{
+    const struct json_kernel *const kernel = json_kernel();
+    const char *p = text.p, *const end = text.p + text.n;
+    char *const first = to, *const limit = to + room;
+    while (p < end) {
+        const char *const stop = kernel->text(p, end);
+        const size_t n = (size_t)(stop - p);
+        if (n > (size_t)(limit - to))
+            return JSON_NO_ROOM;
+        memcpy(to, p, n);
+        to += n;
+        p = stop;
+        if (p == end)
+            break;
+        char unit[6] = "\xEF\xBF\xBD";
+        unsigned unit_n = 3;
+        bool is_whole;
+        if ((unsigned char)*p < 0x80)
+            unit_n = put_escape(unit, (unsigned char)*p++);
+        else
+            p += utf8_part(p, end, &is_whole);
+        if (unit_n > (size_t)(limit - to))
+            return JSON_NO_ROOM;
+        memcpy(to, unit, unit_n);
+        to += unit_n;
+    }
+    return (size_t)(to - first);
+}
+
+size_t json_escape(char *to, size_t room, struct span text)
+{
+    enum { SHORT = 64 }; /* longer ones are read faster by the kernel */
+    if (LIKELY(text.n <= MIN(room, (size_t)SHORT)) && copy_plain(to, text.p, text.n))
+        return text.n;
+    return escape_all(to, room, text);
 }
 
 /* The text in quotes, escaped. */
 static void add_text(struct builder *b, struct span text)
 {
-    const struct json_kernel *const kernel = json_kernel();
-    const char *p = text.p, *const end = text.p + text.n;
-    builder_add_char(b, '"');
-    while (text.n > 0) {
-        const char *const stop = kernel->text(p, end);
-        builder_add(b, span_between(p, stop));
-        p = stop;
-        if (LIKELY(p == end))
-            break;
-        if ((unsigned char)*p < 0x80) {
-            add_escape(b, (unsigned char)*p++);
-        } else {
-            bool is_whole;
-            builder_add(b, SPAN("\xEF\xBF\xBD"));
-            p += utf8_part(p, end, &is_whole);
-        }
-        if (p == end)
-            break;
+    enum { WORST = 6 }; /* bytes that one byte can become */
+    char *p = builder_reserve(b, text.n + 2);
+    if (!p)
+        return;
+    size_t n = json_escape(p + 1, b->room - b->n - 2, text);
+    if (UNLIKELY(n == JSON_NO_ROOM)) {
+        p = builder_reserve(b, text.n * WORST + 2);
+        if (!p)
+            return;
+        n = json_escape(p + 1, text.n * WORST, text);
     }
-    builder_add_char(b, '"');
+    p[0] = '"';
+    p[n + 1] = '"';
+    builder_advance(b, n + 2);
 }
 
 static inline bool begin_name(struct json_writer *w)

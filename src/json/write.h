@@ -68,4 +68,10 @@ void json_write_quoted_name(struct json_writer *w, struct span quoted);
 /* For members that open a level or take no value: JSON_NAME(w, "usage"); json_write_object(w); */
 #define JSON_NAME(w, name) json_write_quoted_name((w), SPAN("\"" name "\":"))
 
+/* For writers that set their own brackets: the text as it stands between quotes, written at `to`.
+ * How many bytes it took, or JSON_NO_ROOM when that is more than `room`; what lies there then says
+ * nothing. */
+#define JSON_NO_ROOM SIZE_MAX
+MUST_USE size_t json_escape(char *to, size_t room, struct span text);
+
 #endif

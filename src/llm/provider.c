@@ -1,11 +1,16 @@
 #include "llm/provider.h"
 
-static const char *const dialect_names[] = {
-    [DIALECT_OPENAI] = "openai",   [DIALECT_OPENAI_RESPONSES] = "openai-responses",
-    [DIALECT_AZURE] = "azure",     [DIALECT_ANTHROPIC] = "anthropic",
-    [DIALECT_GEMINI] = "gemini",   [DIALECT_VERTEX] = "vertex",
-    [DIALECT_BEDROCK] = "bedrock", [DIALECT_COHERE] = "cohere",
-    [DIALECT_MISTRAL] = "mistral", [DIALECT_OLLAMA] = "ollama",
+static const struct span dialect_names[] = {
+    [DIALECT_OPENAI] = SPAN_INIT("openai"),
+    [DIALECT_OPENAI_RESPONSES] = SPAN_INIT("openai-responses"),
+    [DIALECT_AZURE] = SPAN_INIT("azure"),
+    [DIALECT_ANTHROPIC] = SPAN_INIT("anthropic"),
+    [DIALECT_GEMINI] = SPAN_INIT("gemini"),
+    [DIALECT_VERTEX] = SPAN_INIT("vertex"),
+    [DIALECT_BEDROCK] = SPAN_INIT("bedrock"),
+    [DIALECT_COHERE] = SPAN_INIT("cohere"),
+    [DIALECT_MISTRAL] = SPAN_INIT("mistral"),
+    [DIALECT_OLLAMA] = SPAN_INIT("ollama"),
 };
 static_assert(ARRAY_LEN(dialect_names) == DIALECT_COUNT, "every dialect has its name");
 
@@ -24,7 +29,7 @@ static const struct catalogue_entry catalogue[] = {
 struct span dialect_name(enum dialect d)
 {
     ASSERT(d < DIALECT_COUNT);
-    return span_of_cstr(dialect_names[d]);
+    return dialect_names[d];
 }
 
 enum dialect dialect_find(struct span name)

@@ -28,7 +28,7 @@ enum dialect {
     DIALECT_COUNT
 };
 
-/* "openai", "openai-responses", ... */
+/* "openai", "openai-responses", ...; ends in a NUL. */
 struct span dialect_name(enum dialect d);
 
 /* DIALECT_COUNT when there is no such dialect. */

@@ -13,7 +13,7 @@
 
 #include "base/builder.h"
 
-enum { RECORD_TEXT_MAX = 16 * 1024, RECORD_ATTEMPTS_MAX = 8 };
+enum { RECORD_TEXT_MAX = 16 * 1024, RECORD_ATTEMPTS_MAX = 8, RECORD_WORD_MAX = 40 };
 
 struct record_attempt {
     struct span target;  /* "provider/model" */
@@ -25,10 +25,10 @@ struct record {
     struct span id;
     int64_t wall_ns; /* when the call came */
     struct span organisation, team, project, user, key, route, tags;
-    struct span dialect, endpoint, model, target;
-    const char *reason;
-    struct record_attempt attempts[RECORD_ATTEMPTS_MAX];
-    size_t attempt_count;
+    struct span model, target;
+    const char *dialect, *endpoint, *reason; /* words of ours, see below; NULL: none */
+    const struct record_attempt *attempts;
+    size_t attempt_count; /* at most RECORD_ATTEMPTS_MAX */
     bool stream;
     int status;
     const char *error; /* a public code, or NULL */
@@ -37,7 +37,9 @@ struct record {
     int64_t total_ns, first_token_ns, overhead_ns; /* first_token_ns < 0: there was none */
 };
 
-/* One line of JSON, with its newline. */
+/* One line of JSON, with its newline; `out` must take RECORD_TEXT_MAX bytes. An empty text is null.
+ * The words that are C strings are written as they stand: RECORD_WORD_MAX bytes at most, of
+ * letters that need no escape. ERR_TOO_LARGE when the texts are too long for one line. */
 MUST_USE enum err record_write(struct builder *out, const struct record *r);
 
 #endif

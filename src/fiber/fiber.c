@@ -126,6 +126,8 @@ void fiber_resume(struct fiber *f)
 
 /* --- waiting ---------------------------------------------------------------------------------- */
 
+void (*fiber_on_park)(struct fiber *f);
+
 static void switch_to_loop(struct fiber *f)
 {
     struct loop *l = f->loop;
@@ -151,6 +153,8 @@ enum err fiber_park(const char *waiting_for, int64_t deadline)
     f->wait_deadline = deadline;
     f->wait_result = ERR_OK;
     f->state = FIBER_WAITING;
+    if (UNLIKELY(fiber_on_park != NULL))
+        fiber_on_park(f);
     /* A timer that is set for earlier stays: when it fires it is filed again. So a fiber that waits
      * often under one deadline sets its timer once. */
     if (deadline != FIBER_FOREVER && (!timer_is_set(&f->timer) || f->timer.at_ns > deadline))

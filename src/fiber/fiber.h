@@ -54,6 +54,10 @@ void fiber_may_suspend(void);
  * loop for their condition. `waiting_for` is static text for reports. */
 MUST_USE SUSPENDS enum err fiber_park(const char *waiting_for, int64_t deadline);
 
+/* NULL, but in tests: told of every fiber that is about to wait, so that they can cancel it at the
+ * n-th wait. Set before threads start. */
+extern void (*fiber_on_park)(struct fiber *f);
+
 /* As fiber_park without a deadline, deaf to cancellation: for the rare wait whose end is certain
  * and whose record lies on this stack. */
 SUSPENDS void fiber_wait_uncancelled(const char *waiting_for);

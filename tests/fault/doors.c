@@ -40,7 +40,7 @@ static bool fails(enum door door)
 
 static void tell_again(int fd)
 {
-    if (fd < FDS_MAX && registered[fd].epoll)
+    if (fd >= 0 && fd < FDS_MAX && registered[fd].epoll)
         epoll_ctl(registered[fd].epoll, EPOLL_CTL_MOD, fd, &registered[fd].event);
 }
 

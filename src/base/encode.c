@@ -6,6 +6,7 @@ static const char base64_digits[] =
 
 /* Eight digits at a time: the nibbles of four bytes are spread over eight, and each becomes its
  * digit; where it is above 9, the letters begin 39 places after the digits. */
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first byte is the lowest");
 static uint64_t eight_digits(uint32_t bytes)
 {
     const uint64_t low_nibbles = UINT64_C(0x0f0f0f0f0f0f0f0f);
@@ -21,11 +22,10 @@ void hex_encode(const void *bytes, size_t n, char *out)
 {
     const unsigned char *p = bytes;
     for (; n >= 4; p += 4, n -= 4, out += 8) {
-        uint32_t word =
-            (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        uint32_t word;
+        memcpy(&word, p, sizeof word);
         uint64_t digits = eight_digits(word);
-        for (int i = 0; i < 8; i++)
-            out[i] = (char)(digits >> (8 * i));
+        memcpy(out, &digits, sizeof digits);
     }
     for (size_t i = 0; i < n; i++) {
         out[2 * i] = hex_digits[p[i] >> 4];

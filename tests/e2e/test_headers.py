@@ -254,6 +254,15 @@ def test_record_of_a_stream(gateway, upstream):
     assert 0 <= record["ms_first_token"] <= record["ms_total"]
 
 
+def test_record_of_a_stream_with_a_large_body(gateway):
+    """Its body is given back before the stream ends, and the record still tells the model."""
+    body = json.dumps({"model": "m" * 200, "stream": True, "messages": ["x" * 100_000]}).encode()
+    with RawClient(gateway.address) as client:
+        client.send_slowly(chat(body=body), 9000)
+        answer = client.read_answer()
+    assert gateway.record(answer.header("x-request-id"))["model"] == "m" * 200
+
+
 def test_record_of_refusals(start_gateway, upstream):
     gateway = start_gateway(over(upstream.base_url, keys=[
         {"name": "caller", "key": KEY}, {"name": "limited", "key": LIMITED_KEY, "models": ["x"]}]))

@@ -80,6 +80,7 @@ void gate_serve(struct gate *g, struct http_request *rq)
     x->first_token_ns = -1;
     x->call.endpoint = ENDPOINT_COUNT;
     make_id(x);
+    fiber_set_label(x->id);
     enum endpoint endpoint = ENDPOINT_COUNT;
     enum err e = find_endpoint(&rq->head, &endpoint, x->failure);
     x->call.endpoint = endpoint_or_other(e, endpoint);
@@ -88,6 +89,7 @@ void gate_serve(struct gate *g, struct http_request *rq)
     if (e != ERR_OK)
         gate_reply_error(x, e);
     gate_settle(x, e);
+    fiber_set_label(NULL); /* it lies in the request's arena */
     policy_unref(x->policy);
 }
 

@@ -103,17 +103,10 @@ static SUSPENDS void break_off(struct exchange *x, enum err e)
 static SUSPENDS enum err relay_stream(struct exchange *x)
 {
     struct sse_reader reader;
-<<<<<<< HEAD
     /* The record names the model when the body that it stands in is gone. */
     if (!arena_dup(&x->rq->arena, x->call.model, &x->call.model))
         return ERR_NO_MEMORY;
     http_drop_body(x->rq); /* no further attempt can need it, and a stream is long */
-=======
-    /* No further attempt can need the body, and a stream is long; the record needs the model. */
-    if (!arena_dup(&x->rq->arena, x->call.model, &x->call.model))
-        return ERR_NO_MEMORY;
-    http_drop_body(x->rq);
->>>>>>> e2e
     metric_add(&x->gate->metrics->streams, 1);
     TRY(begin_stream(x));
     sse_reader_init(&reader, SSE_EVENT_MAX);

@@ -158,6 +158,9 @@ static enum err open_sockets(const struct options *o, struct worker *workers,
     enum err e = listen_parse(o->listen, address, &wrong);
     if (e != ERR_OK)
         return fail(why, e, "%.*s: %s", SPAN_ARG(o->listen), wrong);
+    if (listen_is_taken(address))
+        return fail(why, ERR_IO, "%.*s: cannot listen: Address already in use",
+                    SPAN_ARG(o->listen));
     for (uint64_t i = 0; i < o->workers; i++) {
         if (i > 0 && address->socket_address.ss_family == AF_UNIX) {
             workers[i].fd = workers[0].fd;

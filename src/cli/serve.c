@@ -134,6 +134,24 @@ static bool next_sockets(struct master *m, const struct config *c, struct listen
     return false;
 }
 
+/* Another gateway on the same address would get a share of the callers, in silence. Asked once, at
+ * the start: later the one who listens there is us. */
+static bool all_are_free(const struct master *m, const struct config *c, struct builder *report)
+{
+    size_t total = c->listen_count + (c->admin_listen.address.n > 0);
+    for (size_t i = 0; i < total && !m->predecessor; i++) {
+        const struct config_listen *l = i < c->listen_count ? &c->listen[i] : &c->admin_listen;
+        struct listen_address where;
+        const char *bad;
+        if (listen_parse(l->address, &where, &bad) != ERR_OK || !listen_is_taken(&where))
+            continue;
+        builder_printf(report, "%s: %.*s: cannot listen: Address already in use\n", m->file,
+                       SPAN_ARG(l->address));
+        return false;
+    }
+    return true;
+}
+
 /* The new set is served: what is not in it any more is closed. */
 static void keep_sockets(struct master *m, const struct listener_sockets *next, size_t count)
 {
@@ -525,7 +543,8 @@ static bool prepare(struct master *m)
         c->is_demo = m->is_demo;
         m->threads = thread_count(c);
         raise_file_limit(c, m->threads);
-        is_good = serve_admin_key(m, c) && next_sockets(m, c, m->next, &m->next_count, &report);
+        is_good = all_are_free(m, c, &report) && serve_admin_key(m, c) &&
+                  next_sockets(m, c, m->next, &m->next_count, &report);
     }
     if (is_good)
         keep_sockets(m, m->next, m->next_count);

@@ -112,3 +112,21 @@ enum err listen_open(const struct listen_address *a, int *out, struct failure *w
     *out = fd;
     return ERR_OK;
 }
+
+/* A socket that does not share asks: the kernel lets it have the address only if nobody listens. */
+bool listen_is_taken(const struct listen_address *a)
+{
+    int family = a->socket_address.ss_family, one = 1, zero = 0;
+    if (family == AF_UNIX)
+        return false; /* listen_open finds out */
+    int fd = sys.socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* what is closing does not count */
+    if (family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
+    bool is_taken = bind(fd, (const struct sockaddr *)&a->socket_address, a->size) != 0 &&
+                    errno == EADDRINUSE;
+    sys.close(fd);
+    return is_taken;
+}

@@ -28,4 +28,9 @@ MUST_USE enum err listen_parse(struct span text, struct listen_address *address,
  * the kernel spreads connections over them. The file of a dead unix socket is replaced. */
 MUST_USE enum err listen_open(const struct listen_address *address, int *fd, struct failure *why);
 
+/* True when somebody listens at this TCP address already. listen_open alone would not notice a
+ * process of the same user that shares its sockets as ours are shared: each would get half of the
+ * callers. */
+bool listen_is_taken(const struct listen_address *address);
+
 #endif

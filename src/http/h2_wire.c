@@ -194,9 +194,12 @@ static void on_letter(struct letter *letter);
 
 static enum err submit_settings(struct h2_wire *w, enum h2_side side)
 {
-    /* Priorities of RFC 7540 cost memory for streams that do not exist, and nobody uses them. */
+    /* Priorities of RFC 7540 cost memory for streams that do not exist, and nobody uses them. The
+     * window of callers is the protocol's own: a smaller one turns negative for those who send
+     * before they have our settings, which RFC 9113, 6.9.2 allows and some of them cannot stand. */
     nghttp2_settings_entry ours[] = {
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_WINDOW},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE,
+         side == H2_SERVER ? NGHTTP2_INITIAL_WINDOW_SIZE : H2_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HTTP_HEAD_MAX},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
         {side == H2_SERVER ? NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS : NGHTTP2_SETTINGS_ENABLE_PUSH,

@@ -65,12 +65,16 @@ static enum err make_plan(struct process *p, const struct config *c, struct plan
     return ERR_OK;
 }
 
-static void apply(struct process *p, struct config *c, const struct plan *plan)
+static enum err apply(struct process *p, struct config *c, const struct plan *plan,
+                      struct failure *why)
 {
-    threads_apply(p, plan);
+    enum err e = threads_apply(p, plan);
+    if (e != ERR_OK)
+        return fail(why, e, "cannot listen: %s", err_info(e)->text);
     config_free(p->config);
     p->config = c;
     p->generation++;
+    return ERR_OK;
 }
 
 /* --- reload ----------------------------------------------------------------------------------- */
@@ -126,15 +130,18 @@ static enum err load_next(struct process *p, int text_fd, struct builder *report
     enum err e = make_plan(p, c, &plan, why);
     if (e == ERR_OK && p->log)
         e = access_log_reopen(p->log, c->access_log, why);
+    if (e == ERR_OK) {
+        e = apply(p, c, &plan, why);
+        if (e != ERR_OK && p->log) /* as it was */
+            (void)!access_log_reopen(p->log, p->config->access_log, NULL);
+    }
+    plan_deinit(&plan);
     if (e != ERR_OK) {
         p->listeners = old;
         p->listener_count = old_count;
         config_free(c);
-        plan_deinit(&plan);
         return e;
     }
-    apply(p, c, &plan);
-    plan_deinit(&plan);
     close_sockets(old, old_count);
     p->next = old;
     return ERR_OK;
@@ -227,8 +234,8 @@ static bool start(struct process *p, struct failure *why)
     if (e == ERR_OK)
         e = threads_start(p, c, why);
     if (e == ERR_OK)
-        apply(p, c, &plan);
-    else
+        e = apply(p, c, &plan, why);
+    if (e != ERR_OK)
         config_free(c);
     plan_deinit(&plan);
     return e == ERR_OK;

@@ -549,6 +549,8 @@ int cli_serve(int argc, char **argv)
     struct master *m = mem_calloc(1, sizeof *m);
     struct control *message = mem_alloc(sizeof *message);
     if (!m || !message || !serve_init(m, argv, file) || !catch_signals(m) || !prepare(m)) {
+        if (m)
+            builder_deinit(&m->text);
         mem_free(m);
         mem_free(message);
         return EXIT_NO;

@@ -23,8 +23,7 @@ int cli_check(int argc, char **argv)
     if (cli_load_text(&file, &text, &is_demo))
         c = config_parse(builder_span(&text), file, cli_env, &report);
     struct span said = builder_span(&report);
-    if (said.n)
-        fwrite(said.p, 1, said.n, stderr);
+    fprintf(stderr, "%.*s", SPAN_ARG(said));
     if (c)
         printf("%s: valid\n", file);
     status = c ? EXIT_DONE : EXIT_NO;

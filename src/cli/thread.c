@@ -175,17 +175,28 @@ static void write_status(void *self, struct builder *out)
     builder_add_char(out, '\n');
 }
 
+/* Nobody answers once the worker stops. */
+static bool file_wish(struct process *p, struct wish *wish)
+{
+    pthread_mutex_lock(&p->lock);
+    bool is_filed = !p->takes_no_wishes;
+    if (is_filed)
+        list_append(&p->wishes, &wish->link);
+    pthread_mutex_unlock(&p->lock);
+    return is_filed;
+}
+
 static SUSPENDS bool reload(void *self, struct builder *said)
 {
     struct thread *t = self;
     struct process *p = t->process;
     struct wish wish = {.loop = t->loop, .fiber = fiber_self(), .said = said};
-    pthread_mutex_lock(&p->lock);
-    list_append(&p->wishes, &wish.link);
-    pthread_mutex_unlock(&p->lock);
-    if (control_send(p->start->control_fd, CONTROL_ASK_RELOAD, 0, (struct span){0}, NULL, 0))
-        while (!wish.is_done)
-            fiber_wait_uncancelled("the configuration to be read");
+    if (!file_wish(p, &wish))
+        return false;
+    /* Where the master is gone, threads_stop answers. */
+    control_send(p->start->control_fd, CONTROL_ASK_RELOAD, 0, (struct span){0}, NULL, 0);
+    while (!wish.is_done)
+        fiber_wait_uncancelled("the configuration to be read");
     return wish.was_done;
 }
 
@@ -196,7 +207,8 @@ static void on_answer(struct letter *letter)
     fiber_wake(wish->fiber);
 }
 
-void threads_answer(struct process *p, bool was_done, struct span said)
+/* False: nobody waits. */
+static bool answer_wish(struct process *p, bool was_done, struct span said)
 {
     pthread_mutex_lock(&p->lock);
     struct wish *wish = LIST_FIRST(&p->wishes, struct wish, link);
@@ -204,11 +216,26 @@ void threads_answer(struct process *p, bool was_done, struct span said)
         list_remove(&wish->link);
     pthread_mutex_unlock(&p->lock);
     if (!wish)
-        return;
+        return false;
     builder_add(wish->said, said); /* its fiber does not look before the letter */
     wish->was_done = was_done;
     wish->letter.fn = on_answer;
     loop_post(wish->loop, &wish->letter);
+    return true;
+}
+
+void threads_answer(struct process *p, bool was_done, struct span said)
+{
+    (void)answer_wish(p, was_done, said);
+}
+
+static void refuse_wishes(struct process *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->takes_no_wishes = true;
+    pthread_mutex_unlock(&p->lock);
+    while (answer_wish(p, false, SPAN("the gateway is going down\n"))) {
+    }
 }
 
 static void ask_drain(void *self)
@@ -230,24 +257,6 @@ static SUSPENDS void handle(struct http_request *rq, void *context)
 
 /* --- a configuration, on one thread ----------------------------------------------------------- */
 
-static void listen_to(struct thread *t, const struct plan *plan)
-{
-    for (size_t i = 0; i < t->served_count; i++)
-        http_server_unlisten(t->server, t->served[i]);
-    t->served_count = 0;
-    for (size_t i = 0; i < plan->place_count; i++) {
-        const struct place *place = &plan->places[i];
-        size_t threads = t->process->start->threads, count = place->sockets->fd_count;
-        for (size_t k = count == 1 ? 0 : t->index; k < count; k += count == 1 ? 1 : threads) {
-            int fd = place->sockets->fds[k];
-            if (http_server_listen(t->server, fd, place->tls, place->tag) == ERR_OK)
-                t->served[t->served_count++] = fd;
-            else
-                log_error("worker %zu cannot listen on %s", t->index, place->sockets->address);
-        }
-    }
-}
-
 static struct http_server_settings settings_of(const struct config *c)
 {
     return (struct http_server_settings){
@@ -262,27 +271,72 @@ static struct http_server_settings settings_of(const struct config *c)
     };
 }
 
-static void apply_plan(struct thread *t, const void *arg)
+/* Beside what is served already: the sockets may be the same ones, under other numbers. */
+static enum err listen_to(struct thread *t, const struct plan *plan)
+{
+    for (size_t i = 0; i < plan->place_count; i++) {
+        const struct place *place = &plan->places[i];
+        size_t threads = t->process->start->threads, count = place->sockets->fd_count;
+        for (size_t k = count == 1 ? 0 : t->index; k < count; k += count == 1 ? 1 : threads) {
+            int fd = place->sockets->fds[k];
+            TRY(http_server_listen(t->server, fd, place->tls, place->tag));
+            t->next[t->next_count++] = fd;
+        }
+    }
+    return ERR_OK;
+}
+
+static void unlisten(struct thread *t, const int *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        http_server_unlisten(t->server, fds[i]);
+}
+
+/* All that can fail; nothing of what is served changes yet. */
+static void prepare_plan(struct thread *t, const void *arg)
+{
+    const struct plan *plan = arg;
+    t->next_count = 0;
+    t->next_key = mem_dup(plan->admin_key.p, plan->admin_key.n);
+    t->prepared = t->next_key ? listen_to(t, plan) : ERR_NO_MEMORY;
+}
+
+static void forget_plan(struct thread *t, const void *arg)
+{
+    (void)arg;
+    unlisten(t, t->next, t->next_count);
+    mem_free(t->next_key);
+    t->next_key = NULL;
+}
+
+static void take_plan(struct thread *t, const void *arg)
 {
     const struct plan *plan = arg;
     const struct config *c = plan->config;
     struct http_server_settings settings = settings_of(c);
-    char *key = mem_dup(plan->admin_key.p, plan->admin_key.n);
-    if (key) {
-        mem_free(t->admin_key);
-        t->admin_key = key;
-        t->host.admin_key = span(key, plan->admin_key.n);
-    }
+    int *old = t->served;
+    unlisten(t, old, t->served_count);
+    t->served = t->next;
+    t->served_count = t->next_count;
+    t->next = old;
+    mem_free(t->admin_key);
+    t->admin_key = t->next_key;
+    t->next_key = NULL;
+    t->host.admin_key = span(t->admin_key, plan->admin_key.n);
     http_server_set(t->server, &settings);
     buffers_set_max(c->memory_max ? (size_t)c->memory_max / t->process->start->threads : SIZE_MAX);
     t->has_admin_listener = plan->has_admin_listener;
     gate_set_policy(&t->gate, policy_ref(c->policy));
-    listen_to(t, plan);
 }
 
-void threads_apply(struct process *p, const struct plan *plan)
+enum err threads_apply(struct process *p, const struct plan *plan)
 {
-    tell_all(p, apply_plan, plan);
+    enum err e = ERR_OK;
+    tell_all(p, prepare_plan, plan);
+    for (size_t i = 0; i < p->start->threads && e == ERR_OK; i++)
+        e = p->threads[i].prepared;
+    tell_all(p, e == ERR_OK ? take_plan : forget_plan, plan);
+    return e;
 }
 
 /* --- draining --------------------------------------------------------------------------------- */
@@ -429,7 +483,9 @@ static enum err prepare_thread(struct process *p, size_t i)
     TRY_ALLOC(t->metrics);
     p->shards[i] = t->metrics;
     t->served = mem_calloc((size_t)LISTENERS_MAX * CONTROL_FDS_MAX, sizeof *t->served);
-    TRY_ALLOC(t->served);
+    t->next = mem_calloc((size_t)LISTENERS_MAX * CONTROL_FDS_MAX, sizeof *t->next);
+    if (!t->served || !t->next)
+        return ERR_NO_MEMORY;
     t->gate.worker = i;
     t->gate.log = p->log;
     t->gate.metrics = t->metrics;
@@ -464,13 +520,22 @@ enum err threads_start(struct process *p, const struct config *c, struct failure
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
+static bool is_empty(const struct thread *t)
+{
+    return http_server_stats(t->server).connections == 0 &&
+           http_server_stats(t->mock_server).connections == 0 && loop_stats(t->loop).fibers == 0;
+}
+
+/* One that is empty stays so. Its loop goes on until all are: a fiber of another thread may ask
+ * this one for its gauges up to its end. */
 static void stop_when_empty(struct timer *timer)
 {
     struct thread *t = CONTAINER_OF(timer, struct thread, idle_timer);
-    bool is_empty = http_server_stats(t->server).connections == 0 &&
-                    http_server_stats(t->mock_server).connections == 0 &&
-                    loop_stats(t->loop).fibers == 0;
-    if (is_empty) {
+    if (!t->was_empty && is_empty(t)) {
+        t->was_empty = true;
+        atomic_fetch_add(&t->process->empty, 1);
+    }
+    if (atomic_load(&t->process->empty) == t->process->start->threads) {
         loop_stop(t->loop);
         return;
     }
@@ -493,12 +558,14 @@ static void begin_stop(struct thread *t, const void *arg)
 
 void threads_stop(struct process *p)
 {
+    refuse_wishes(p);
     tell_all(p, begin_stop, NULL);
     for (size_t i = 0; i < p->start->threads; i++)
         pthread_join(p->threads[i].id, NULL);
     for (size_t i = 0; i < p->start->threads; i++) {
         mem_free(p->threads[i].metrics);
         mem_free(p->threads[i].served);
+        mem_free(p->threads[i].next);
     }
     mock_free(p->mock);
     mem_free(p->threads);

@@ -59,10 +59,15 @@ struct thread {
     char *admin_key; /* what host.admin_key lends */
     int *served;     /* descriptors that are listened on */
     size_t served_count;
+    int *next; /* what is listened on by a plan that is being prepared */
+    size_t next_count;
+    char *next_key;
+    enum err prepared;
     struct http_server *mock_server;
     int mock_fd;
     char mock_address[64];
     bool has_admin_listener, has_started;
+    bool was_empty;          /* while stopping: nothing is left on its loop */
     struct timer idle_timer; /* while draining */
 };
 
@@ -82,13 +87,16 @@ struct process {
     bool start_control_closed;
     int idle_fd; /* readable when a thread has become idle while draining */
     pthread_mutex_t lock;
-    struct list wishes; /* struct wish; under lock */
+    struct list wishes;   /* struct wish; under lock */
+    bool takes_no_wishes; /* under lock */
+    _Atomic size_t empty; /* threads with nothing left, while stopping */
 };
 
 MUST_USE enum err threads_start(struct process *p, const struct config *c, struct failure *why);
 
-/* All threads serve by the plan when it returns. */
-void threads_apply(struct process *p, const struct plan *plan);
+/* All threads serve by the plan when it returns; or none does, and they go on as before:
+ * ERR_NO_MEMORY, ERR_IO. */
+MUST_USE enum err threads_apply(struct process *p, const struct plan *plan);
 
 void threads_drain(struct process *p);
 bool threads_are_idle(struct process *p);

@@ -65,12 +65,16 @@ static enum err make_plan(struct process *p, const struct config *c, struct plan
     return ERR_OK;
 }
 
-static void apply(struct process *p, struct config *c, const struct plan *plan)
+static enum err apply(struct process *p, struct config *c, const struct plan *plan,
+                      struct failure *why)
 {
-    threads_apply(p, plan);
+    enum err e = threads_apply(p, plan);
+    if (e != ERR_OK)
+        return fail(why, e, "cannot listen: %s", err_info(e)->text);
     config_free(p->config);
     p->config = c;
     p->generation++;
+    return ERR_OK;
 }
 
 /* --- reload ----------------------------------------------------------------------------------- */
@@ -126,15 +130,18 @@ static enum err load_next(struct process *p, int text_fd, struct builder *report
     enum err e = make_plan(p, c, &plan, why);
     if (e == ERR_OK && p->log)
         e = access_log_reopen(p->log, c->access_log, why);
+    if (e == ERR_OK) {
+        e = apply(p, c, &plan, why);
+        if (e != ERR_OK && p->log) /* as it was */
+            (void)!access_log_reopen(p->log, p->config->access_log, NULL);
+    }
+    plan_deinit(&plan);
     if (e != ERR_OK) {
         p->listeners = old;
         p->listener_count = old_count;
         config_free(c);
-        plan_deinit(&plan);
         return e;
     }
-    apply(p, c, &plan);
-    plan_deinit(&plan);
     close_sockets(old, old_count);
     p->next = old;
     return ERR_OK;
@@ -162,39 +169,51 @@ static void reload(struct process *p, const struct control *m)
 
 /* --- the life of the process ------------------------------------------------------------------ */
 
-static int64_t drain_deadline(const struct process *p)
+/* Until when it may take. */
+static int64_t begin_drain(struct process *p)
 {
+    threads_drain(p);
+    close_sockets(p->listeners, p->listener_count);
+    p->listener_count = 0;
     return clock_ns() + p->config->drain_timeout_ns;
 }
 
-/* Reads what the master says until the process is to end. */
-static void follow_master(struct process *p)
+/* A thread has become idle; the others may not be yet, and will say so each. */
+static bool are_drained(struct process *p)
 {
-    struct control *m = mem_alloc(sizeof *m);
+    uint64_t count;
+    ssize_t n = read(p->idle_fd, &count, sizeof count);
+    (void)n;
+    return threads_are_idle(p);
+}
+
+/* Reads what the master says until the process is to end. */
+static void follow_master(struct process *p, struct control *m)
+{
     int64_t deadline = FIBER_FOREVER;
-    while (m) {
+    for (;;) {
         int64_t left_ms = deadline == FIBER_FOREVER ? -1 : (deadline - clock_ns()) / NS_PER_MS;
-        struct pollfd fds[2] = {{.fd = p->start->control_fd, .events = POLLIN},
-                                {.fd = p->idle_fd, .events = POLLIN}};
+        /* Without a master its socket would say so for ever. */
+        struct pollfd fds[2] = {
+            {.fd = p->start_control_closed ? -1 : p->start->control_fd, .events = POLLIN},
+            {.fd = p->idle_fd, .events = POLLIN}};
         if (deadline != FIBER_FOREVER && left_ms <= 0)
             break;
         int n = poll(fds, 2, (int)MIN(left_ms, 60 * 1000));
-        if (fds[1].revents & POLLIN && threads_are_idle(p))
-            break; /* drained */
+        if (fds[1].revents & POLLIN && are_drained(p))
+            break;
         if (n <= 0 || !(fds[0].revents & (POLLIN | POLLHUP)))
             continue;
         bool is_alive = control_receive(p->start->control_fd, m);
         if (!is_alive || m->type == CONTROL_DRAIN) {
-            if (!is_alive)
+            if (!is_alive) {
                 log_warn("the master is gone: draining");
-            if (deadline != FIBER_FOREVER)
-                break;
-            threads_drain(p);
-            close_sockets(p->listeners, p->listener_count);
-            p->listener_count = 0;
-            deadline = drain_deadline(p);
-            if (!is_alive)
                 p->start_control_closed = true;
+            } else if (deadline != FIBER_FOREVER) {
+                break; /* asked twice: at once */
+            }
+            if (deadline == FIBER_FOREVER)
+                deadline = begin_drain(p);
         } else if (m->type == CONTROL_STOP) {
             break;
         } else if (m->type == CONTROL_LISTENER) {
@@ -209,7 +228,6 @@ static void follow_master(struct process *p)
         if (p->start_control_closed && threads_are_idle(p))
             break;
     }
-    mem_free(m);
 }
 
 static bool start(struct process *p, struct failure *why)
@@ -227,8 +245,8 @@ static bool start(struct process *p, struct failure *why)
     if (e == ERR_OK)
         e = threads_start(p, c, why);
     if (e == ERR_OK)
-        apply(p, c, &plan);
-    else
+        e = apply(p, c, &plan, why);
+    if (e != ERR_OK)
         config_free(c);
     plan_deinit(&plan);
     return e == ERR_OK;
@@ -239,8 +257,11 @@ int worker_run(const struct worker_start *s)
     struct failure why = {0};
     struct process *p = mem_calloc(1, sizeof *p);
     struct listener_sockets *next = mem_calloc(LISTENERS_MAX, sizeof *next);
-    if (!p || !next)
+    struct control *message = mem_alloc(sizeof *message);
+    if (!p || !next || !message) {
+        log_error("the worker cannot start: no memory");
         return EXIT_NO;
+    }
     p->start = s;
     p->listeners = s->listeners;
     p->listener_count = s->listener_count;
@@ -253,11 +274,12 @@ int worker_run(const struct worker_start *s)
         return EXIT_NO;
     }
     control_send(s->control_fd, CONTROL_READY, 0, (struct span){0}, NULL, 0);
-    follow_master(p);
+    follow_master(p, message);
     threads_stop(p);
     access_log_close(p->log);
     config_free(p->config);
     mem_free(p->next == next ? next : p->listeners == next ? next : NULL);
+    mem_free(message);
     mem_free(p);
     return EXIT_DONE;
 }

@@ -64,6 +64,7 @@ struct loop {
     size_t asan_size;
     _Atomic(struct letter *) letters; /* newest first */
     atomic_bool is_sleeping;
+    _Atomic unsigned posting; /* threads that are inside loop_post */
 };
 
 /* The loop enters a fiber; comes back when it parks or ends. */

@@ -6,6 +6,7 @@
 #include "fiber/fiber_impl.h"
 #include "fiber/io.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -94,10 +95,15 @@ struct loop *loop_new(size_t fibers_max)
 
 static void run_letters(struct loop *l);
 
+static void empty_graveyard(struct loop *l);
+
 void loop_free(struct loop *l)
 {
     ASSERT(l == this_loop);
     run_letters(l);
+    while (atomic_load(&l->posting) > 0)
+        sched_yield(); /* a letter's sender still holds the handle */
+    empty_graveyard(l);
     ASSERT(list_is_empty(&l->all));
     close(l->epoll_fd);
     close(l->wake_fd);
@@ -136,6 +142,8 @@ static void empty_graveyard(struct loop *l)
 void loop_post(struct loop *to, struct letter *letter)
 {
     struct letter *head = atomic_load_explicit(&to->letters, memory_order_relaxed);
+    /* The letter may be what the loop's end waits for: it must not be freed before we are done. */
+    atomic_fetch_add(&to->posting, 1);
     do {
         letter->next = head;
     } while (!atomic_compare_exchange_weak(&to->letters, &head, letter));
@@ -144,6 +152,7 @@ void loop_post(struct loop *to, struct letter *letter)
         ssize_t n = write(to->wake_fd, &one, sizeof one);
         (void)n; /* full: it is awake anyway */
     }
+    atomic_fetch_sub(&to->posting, 1);
 }
 
 static void run_letters(struct loop *l)

@@ -110,7 +110,12 @@ static bool add_slab(struct stacks *s)
         s->count++;
         made++;
     }
-    return made > 0;
+    if (made > 0)
+        return true;
+    s->slabs = slab->next; /* the next call would only map another one */
+    munmap(memory, (size_t)SLAB_STACKS * PITCH);
+    mem_free(slab);
+    return false;
 }
 
 char *stack_take(struct stacks *s)

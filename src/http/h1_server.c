@@ -189,6 +189,7 @@ static void start_request(struct h1_connection *c)
         refuse(c, ERR_OVERLOADED, NULL);
         return;
     }
+    request_begin(rq);
     c->served_before = true;
     c->keep_alive = rq->head.keep_alive && !s->is_draining;
     c->request_is_read = false;

@@ -217,6 +217,7 @@ static void start_request(struct h2_connection *c, int32_t id, bool has_body)
         shed(s);
         return;
     }
+    request_begin(rq);
     const char *why = NULL;
     enum err e = fill_request(s, rq, has_body, &why);
     if (e == ERR_OK) {

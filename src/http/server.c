@@ -26,6 +26,8 @@ struct listener {
 
 /* A connection that shakes hands; in a fiber of its own. */
 struct newcomer {
+    struct list link; /* on server->newcomers */
+    struct fiber *fiber;
     struct stream stream;
     struct http_server *server;
     struct tls_server *tls;
@@ -44,6 +46,7 @@ struct http_server *http_server_new(const struct http_server_settings *settings,
     s->context = context;
     list_init(&s->listeners);
     list_init(&s->connections);
+    list_init(&s->newcomers);
     return s;
 }
 
@@ -71,15 +74,19 @@ void server_add(struct http_server *s, struct http_connection *c)
 
 static void accept_all(struct listener *l);
 
-void server_remove(struct http_connection *c)
+static void count_out(struct http_server *s)
 {
-    struct http_server *s = c->server;
-    list_remove(&c->link);
     s->stats.connections--;
     if (s->stats.connections + 1 != s->settings.connections_max)
         return;
     LIST_EACH(&s->listeners, struct listener, link, l) /* there is room again */
         loop_set_timer(&l->timer, loop_now());
+}
+
+void server_remove(struct http_connection *c)
+{
+    list_remove(&c->link);
+    count_out(c->server);
 }
 
 /* --- accepting -------------------------------------------------------------------------------- */
@@ -91,7 +98,8 @@ static void shake_hands(void *arg)
     int64_t deadline = clock_ns() + s->settings.header_timeout_ns;
     enum err e = tls_accept(&n->stream, n->tls, deadline, NULL);
     tls_server_unref(n->tls);
-    s->stats.connections--; /* counted again as what it becomes */
+    list_remove(&n->link);
+    count_out(s); /* counted again as what it becomes */
     if (e != ERR_OK) {
         s->stats.timeouts += e == ERR_TIMEOUT;
         stream_close(&n->stream);
@@ -119,8 +127,11 @@ static void welcome_encrypted(struct listener *l, int fd, const struct sockaddr_
     }
     n->tls = tls_server_ref(l->tls);
     l->server->stats.connections++;
-    if (fiber_spawn(shake_hands, n, "TLS handshake"))
+    list_append(&l->server->newcomers, &n->link);
+    n->fiber = fiber_spawn(shake_hands, n, "TLS handshake");
+    if (n->fiber)
         return;
+    list_remove(&n->link);
     l->server->stats.connections--;
     tls_server_unref(n->tls);
     stream_close(&n->stream);
@@ -217,6 +228,8 @@ void http_server_drain(struct http_server *s)
 
 void http_server_abort(struct http_server *s)
 {
+    LIST_EACH(&s->newcomers, struct newcomer, link, n)
+        fiber_cancel(n->fiber, CANCEL_DRAIN);
     LIST_EACH(&s->connections, struct http_connection, link, c)
         c->abort(c);
 }
@@ -248,14 +261,19 @@ struct http_request *request_new(struct http_server *s)
     }
     block->rq = (struct http_request){.server = s, .settings = &s->settings};
     arena_init(&block->rq.arena, REQUEST_ARENA_MAX, block->first, sizeof block->first);
-    s->stats.requests++;
     return &block->rq;
+}
+
+void request_begin(struct http_request *rq)
+{
+    rq->is_in_flight = true;
+    rq->server->stats.requests++;
 }
 
 void request_free(struct http_request *rq)
 {
     struct request_block *block = CONTAINER_OF(rq, struct request_block, rq);
-    rq->server->stats.requests--;
+    rq->server->stats.requests -= rq->is_in_flight;
     builder_deinit(&rq->unpacked);
     arena_deinit(&rq->arena);
     if (kept.count >= REQUESTS_KEPT || WITH_ASAN) {
@@ -270,6 +288,7 @@ void request_free(struct http_request *rq)
 void http_server_free(struct http_server *s)
 {
     ASSERT(list_is_empty(&s->connections));
+    ASSERT(list_is_empty(&s->newcomers));
     LIST_EACH(&s->listeners, struct listener, link, l)
         close_listener(l);
     mem_free(s);

@@ -99,6 +99,7 @@ struct http_request {
     struct span body;
     struct builder unpacked; /* a body that came packed */
     bool body_is_read;
+    bool is_in_flight; /* counted as such */
 };
 
 /* The whole body, decompressed, bounded by body_max; sends 100 Continue when the caller waits for

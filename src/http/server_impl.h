@@ -20,6 +20,7 @@ struct http_server {
     void *context;
     struct list listeners;
     struct list connections; /* struct http_connection */
+    struct list newcomers;   /* that shake hands still */
     struct http_server_stats stats;
     bool is_draining;
 };
@@ -53,8 +54,11 @@ void h1_connection_start(struct http_server *s, struct stream *stream,
 void h2_connection_start(struct http_server *s, struct stream *stream,
                          const struct sockaddr_storage *peer, int tag, struct span bytes);
 
-/* A request with its arena, counted as in flight; NULL: shed it. */
+/* A request with its arena; NULL: shed it. */
 MUST_USE struct http_request *request_new(struct http_server *s);
+
+/* Its head is complete, and it will be served: from now on it counts as in flight. */
+void request_begin(struct http_request *rq);
 void request_free(struct http_request *rq);
 
 /* Calls the handler and makes sure that the answer ended, one way or the other. */

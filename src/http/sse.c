@@ -98,7 +98,8 @@ static struct span next_line(struct span *rest)
 
 /* The value when the line is the field `name`. One space after the colon is not part of it; a line
  * without a colon is a field with an empty value. */
-static bool is_field(struct span line, struct span name, struct span *value)
+static inline __attribute__((always_inline)) bool is_field(struct span line, struct span name,
+                                                           struct span *value)
 {
     if (!span_starts(line, name))
         return false;

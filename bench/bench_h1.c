@@ -1,6 +1,8 @@
 /* bench_h1.c -- what it costs to read heads, chunks and events.
  *
  *     bench_h1                a table: ns, GB/s, and instructions where the kernel lets us count
+ *     bench_h1 ROUNDS PART    one line of it only, its number from 0: for two runs of different
+ *                             length under callgrind, where nobody else counts
  *
  * The heads are those that SDKs and providers really send, keys replaced.
  */
@@ -18,6 +20,8 @@
 #include <unistd.h>
 
 enum { ROUNDS = 200000, REPEATS = 5 };
+
+static long rounds = ROUNDS;
 
 static const char sdk_request[] =
     "POST /v1/chat/completions HTTP/1.1\r\n"
@@ -89,13 +93,13 @@ static void write_answer(struct span text)
     struct h1_writer w;
     builder_init_fixed(&out, room, sizeof room);
     h1_begin_response(&w, &out, 200);
-    h1_field(&w, SPAN("content-type"), SPAN("application/json"));
-    h1_field(&w, SPAN("x-request-id"), span(text.p, 34));
-    h1_field(&w, SPAN("x-penstock-target"), SPAN("openai/gpt-4o-mini"));
-    h1_field(&w, SPAN("x-penstock-reason"), SPAN("the only target"));
+    h1_own_field(&w, SPAN("content-type"), SPAN("application/json"));
+    h1_own_field(&w, SPAN("x-request-id"), span(text.p, 34));
+    h1_own_field(&w, SPAN("x-penstock-target"), SPAN("openai/gpt-4o-mini"));
+    h1_own_field(&w, SPAN("x-penstock-reason"), SPAN("the only target"));
     h1_own_field_u64(&w, SPAN("x-penstock-attempts"), 1);
     h1_own_field(&w, SPAN("x-penstock-cache"), SPAN("off"));
-    h1_field(&w, SPAN("x-penstock-cost-usd"), SPAN("0.000123456"));
+    h1_own_field(&w, SPAN("x-penstock-cost-usd"), SPAN("0.000123456"));
     h1_own_field_u64(&w, SPAN("content-length"), text.n);
     if (h1_end(&w) != ERR_OK)
         abort();
@@ -157,12 +161,12 @@ static void measure(int counter, const char *what, void (*fn)(struct span), stru
     for (int repeat = 0; repeat < REPEATS; repeat++) {
         const uint64_t count = read_counter(counter);
         const int64_t start_ns = now_ns();
-        for (int i = 0; i < ROUNDS; i++) {
+        for (long i = 0; i < rounds; i++) {
             __asm__ volatile("" : : "r"(text.p) : "memory");
             fn(text);
         }
-        best_ns = MIN(best_ns, (double)(now_ns() - start_ns) / ROUNDS);
-        instructions = (double)(read_counter(counter) - count) / ROUNDS;
+        best_ns = MIN(best_ns, (double)(now_ns() - start_ns) / (double)rounds);
+        instructions = (double)(read_counter(counter) - count) / (double)rounds;
     }
     printf("%-28s %6zu %8.1f %8.2f", what, n, best_ns, (double)n / best_ns);
     if (counter >= 0)
@@ -177,10 +181,13 @@ static struct span with_body(char *room, size_t size, const char *head)
     return span(room, (size_t)n);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     char request[1024], answer[1024];
     const int counter = open_counter();
+    const long only = argc > 2 ? atol(argv[2]) : -1;
+    if (argc > 1)
+        rounds = atol(argv[1]);
     setvbuf(stdout, NULL, _IOLBF, 0);
     const struct span event =
         SPAN("data: {\"id\":\"chatcmpl-0123456789abcdefghij\",\"object\":\"chat.completion.chunk\","
@@ -189,15 +196,25 @@ int main(void)
              "\"finish_reason\":null}]}\n\n");
     const struct span chunk = SPAN("34\r\n{\"model\":\"gpt-4o-mini\",\"messages\":[{\"role\":"
                                    "\"user\"}]}\r\n0\r\n\r\n");
+    const struct {
+        const char *what;
+        void (*fn)(struct span);
+        struct span text;
+        size_t n;
+    } parts[] = {
+        {"read a request, 14 fields", read_request, with_body(request, sizeof request, sdk_request),
+         sizeof sdk_request - 1},
+        {"read an answer, 14 fields", read_answer,
+         with_body(answer, sizeof answer, provider_answer), sizeof provider_answer - 1},
+        {"write an answer, 8 fields", write_answer, span(request, 100), 278},
+        {"read a chunked body", read_chunk, chunk, chunk.n},
+        {"read an event", read_event, event, event.n},
+    };
     sse_reader_init(&reader, SSE_EVENT_MAX);
     printf("%-28s %6s %8s %8s %13s\n", "", "bytes", "ns", "GB/s", "instructions");
-    measure(counter, "read a request, 14 fields", read_request,
-            with_body(request, sizeof request, sdk_request), sizeof sdk_request - 1);
-    measure(counter, "read an answer, 14 fields", read_answer,
-            with_body(answer, sizeof answer, provider_answer), sizeof provider_answer - 1);
-    measure(counter, "write an answer, 8 fields", write_answer, span(request, 100), 278);
-    measure(counter, "read a chunked body", read_chunk, chunk, chunk.n);
-    measure(counter, "read an event", read_event, event, event.n);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+        if (only < 0 || only == (long)i)
+            measure(counter, parts[i].what, parts[i].fn, parts[i].text, parts[i].n);
     sse_reader_deinit(&reader);
     return 0;
 }

@@ -44,6 +44,24 @@ void builder_add_u64(struct builder *b, uint64_t value);
 void builder_add_i64(struct builder *b, int64_t value);
 void builder_printf(struct builder *b, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* How much can be added before the builder has to grow. */
+static inline size_t builder_room(const struct builder *b)
+{
+    return b->room - b->n;
+}
+
+/* Where builder_room bytes can be written, and what says that n of them were: builder_reserve
+ * without a call, for who has looked at the room. */
+static inline char *builder_end(struct builder *b)
+{
+    return b->p + b->n;
+}
+
+static inline void builder_took(struct builder *b, size_t n)
+{
+    b->n += n;
+}
+
 static inline void builder_add_bytes(struct builder *b, const void *bytes, size_t n)
 {
     if (LIKELY(n <= b->room - b->n)) {

@@ -94,11 +94,19 @@ enum err span_to_u64(struct span s, uint64_t *value)
     if (s.n == 0)
         return ERR_BAD_REQUEST;
     uint64_t sum = 0;
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9')
+    const char *p = s.p;
+    /* Nineteen digits always fit. */
+    for (const char *const safe = p + MIN(s.n, (size_t)19); p < safe; p++) {
+        const unsigned digit = (unsigned)(unsigned char)*p - '0';
+        if (digit > 9)
+            return ERR_BAD_REQUEST;
+        sum = sum * 10 + digit;
+    }
+    for (const char *const end = s.p + s.n; UNLIKELY(p < end); p++) {
+        if (*p < '0' || *p > '9')
             return ERR_BAD_REQUEST;
         if (__builtin_mul_overflow(sum, 10u, &sum) ||
-            __builtin_add_overflow(sum, (uint64_t)(s.p[i] - '0'), &sum))
+            __builtin_add_overflow(sum, (uint64_t)(*p - '0'), &sum))
             return ERR_BAD_REQUEST;
     }
     *value = sum;

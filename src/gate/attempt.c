@@ -7,9 +7,9 @@ enum {
 
 /* What of the caller's head a provider gets. A list of what is allowed, because credentials,
  * cookies and addresses of callers are nobody's business there. */
-static const struct span forwarded[] = {
-    SPAN_INIT("accept"),      SPAN_INIT("openai-beta"), SPAN_INIT("user-agent"),
-    SPAN_INIT("traceparent"), SPAN_INIT("tracestate"),  SPAN_INIT("x-client-request-id"),
+static const enum http_known forwarded[] = {
+    HTTP_KNOWN_ACCEPT,      HTTP_KNOWN_OPENAI_BETA, HTTP_KNOWN_USER_AGENT,
+    HTTP_KNOWN_TRACEPARENT, HTTP_KNOWN_TRACESTATE,  HTTP_KNOWN_X_CLIENT_REQUEST_ID,
 };
 
 static enum err build_fields(struct exchange *x, const struct provider *p,
@@ -26,7 +26,7 @@ static enum err build_fields(struct exchange *x, const struct provider *p,
     }
     fields[n++] = (struct http_field){SPAN("Content-Type"), SPAN("application/json")};
     for (size_t i = 0; i < ARRAY_LEN(forwarded); i++) {
-        const struct http_field *f = http_find(&x->rq->head, forwarded[i]);
+        const struct http_field *f = http_get_field(&x->rq->head, forwarded[i]);
         if (f)
             fields[n++] = *f;
     }

@@ -6,20 +6,17 @@ enum { FIELDS_MAX = HTTP_FIELDS_MAX + OWN_FIELDS_MAX };
 
 /* What of a provider's head a caller does not get: what speaks of another connection, another
  * site's cookies and policies, and what we say ourselves. */
-static const struct span withheld[] = {
-    SPAN_INIT("content-length"), SPAN_INIT("date"),          SPAN_INIT("server"),
-    SPAN_INIT("set-cookie"),     SPAN_INIT("alt-svc"),       SPAN_INIT("strict-transport-security"),
-    SPAN_INIT("x-request-id"),   SPAN_INIT("cache-control"), SPAN_INIT("vary"),
-};
+static const uint64_t withheld = HTTP_SET(CONTENT_LENGTH) | HTTP_SET(DATE) | HTTP_SET(SERVER) |
+                                 HTTP_SET(SET_COOKIE) | HTTP_SET(ALT_SVC) |
+                                 HTTP_SET(STRICT_TRANSPORT_SECURITY) | HTTP_SET(X_REQUEST_ID) |
+                                 HTTP_SET(CACHE_CONTROL) | HTTP_SET(VARY);
 
-static bool is_withheld(const struct http_head *head, const struct http_field *f)
+static bool is_withheld(const struct http_head *head, size_t index)
 {
-    if (span_starts(f->name, SPAN("x-penstock-")) || http_is_hop_by_hop(head, f))
+    const struct span name = head->fields[index].name, ours = SPAN("x-penstock-");
+    if ((withheld >> http_known_at(head, index) & 1) || http_is_hop_by_hop_at(head, index))
         return true;
-    for (size_t i = 0; i < ARRAY_LEN(withheld); i++)
-        if (span_eq_nocase(f->name, withheld[i]))
-            return true;
-    return false;
+    return name.n >= ours.n && name.p[1] == '-' && span_eq_nocase(span(name.p, ours.n), ours);
 }
 
 static size_t collect_fields(struct exchange *x, struct http_field *fields)
@@ -27,7 +24,7 @@ static size_t collect_fields(struct exchange *x, struct http_field *fields)
     const struct http_head *head = &x->upstream.head;
     size_t n = gate_own_fields(x, fields);
     for (uint32_t i = 0; i < head->field_count; i++)
-        if (!is_withheld(head, &head->fields[i]))
+        if (!is_withheld(head, i))
             fields[n++] = head->fields[i];
     return n;
 }

@@ -151,6 +151,40 @@ static enum err take_byte(struct chunk_decoder *d, char c)
     return ERR_INTERNAL;
 }
 
+/* A size line as nearly all are, digits and CR LF, that is here whole; else nothing is taken, and
+ * the states above judge it byte by byte. */
+static inline void take_usual_line(struct chunk_decoder *d, struct span *bytes)
+{
+    const char *p = bytes->p;
+    const char *const end = p + MIN(bytes->n, (size_t)9);
+    uint64_t size = 0;
+    for (; p < end && scan_is(*p, SCAN_HEX); p++)
+        size = size << 4 | hex_value(*p);
+    if (p == bytes->p || bytes->p + bytes->n - p < 2 || memcmp(p, "\r\n", 2) != 0 ||
+        size > d->total_left)
+        return;
+    d->left = size;
+    d->total_left -= size;
+    d->state = size ? STATE_DATA : STATE_TRAILER_START;
+    *bytes = span_from(*bytes, (size_t)(p + 2 - bytes->p));
+}
+
+/* What stands between two runs of payload, or behind the last, as far as it is here. */
+static inline void take_usual(struct chunk_decoder *d, struct span *bytes)
+{
+    if (d->state == STATE_DATA_CR && bytes->n >= 2 && memcmp(bytes->p, "\r\n", 2) == 0) {
+        *bytes = span_from(*bytes, 2);
+        d->state = STATE_FIRST_DIGIT;
+    }
+    if (d->state == STATE_FIRST_DIGIT)
+        take_usual_line(d, bytes);
+    if (d->state == STATE_TRAILER_START && d->trailer_bytes == 0 && bytes->n >= 2 &&
+        memcmp(bytes->p, "\r\n", 2) == 0) {
+        *bytes = span_from(*bytes, 2);
+        d->state = STATE_DONE;
+    }
+}
+
 static struct span take_data(struct chunk_decoder *d, struct span *bytes)
 {
     const struct span data = span(bytes->p, d->left < bytes->n ? (size_t)d->left : bytes->n);
@@ -165,6 +199,7 @@ enum err chunk_next(struct chunk_decoder *d, struct span *bytes, struct span *pa
 {
     *payload = (struct span){0};
     TRY(d->failed);
+    take_usual(d, bytes);
     while (d->state != STATE_DONE) {
         if (bytes->n == 0)
             return ERR_AGAIN;

@@ -35,9 +35,9 @@ static enum err build_head(const struct http_call_request *rq, struct span *head
     struct h1_writer w;
     builder_init_fixed(&out, scratch, sizeof scratch);
     h1_begin_request(&w, &out, http_method_text(rq->method), rq->target);
-    h1_field(&w, SPAN("Host"), rq->origin->authority);
+    h1_own_field(&w, SPAN("Host"), rq->origin->authority);
     for (size_t i = 0; i < rq->field_count; i++)
-        h1_field(&w, rq->fields[i].name, rq->fields[i].value);
+        h1_own_field(&w, rq->fields[i].name, rq->fields[i].value);
     if (rq->body_parts || rq->method == HTTP_POST || rq->method == HTTP_PUT)
         h1_own_field_u64(&w, SPAN("Content-Length"), body_bytes(rq));
     TRY(h1_end(&w));

@@ -34,7 +34,7 @@ struct http_call_request {
     const struct origin *origin;
     enum http_method method;
     struct span target;              /* path and query */
-    const struct http_field *fields; /* without Host, framing, Connection */
+    const struct http_field *fields; /* without Host, framing, Connection; names: h1_own_field */
     size_t field_count;
     const struct span *body; /* pieces, sent as they are */
     size_t body_parts;

@@ -1,5 +1,6 @@
 #include "http/h1_parse.h"
 
+#include "http/kernel.h"
 #include "http/scan.h"
 
 /* A line is read as though it were all there. When it turns out not to be as it should, the cold
@@ -90,6 +91,12 @@ COLD static enum err stop(struct h1_parser *p, struct span bytes, const char *wh
 
 static enum err take_method(struct reading *r, struct http_head *head)
 {
+    if (LIKELY(r->end - r->at > 5 && memcmp(r->at, "POST ", 5) == 0)) { /* nearly every call */
+        head->method = HTTP_POST;
+        head->method_text = span(r->at, 4);
+        r->at += 5;
+        return ERR_OK;
+    }
     const char *end = scan_token(r->at, r->end);
     head->method_text = span_between(r->at, end);
     if (head->method_text.n == 0 || end == r->end || *end != ' ')
@@ -137,9 +144,10 @@ static enum err take_target(struct reading *r, struct http_head *head)
 static enum err take_version(struct reading *r, char after)
 {
     const char *p = r->at;
-    const bool is_shaped = r->end - p >= 9 && memcmp(p, "HTTP/", 5) == 0 && p[5] >= '0' &&
-                           p[5] <= '9' && p[6] == '.' && p[7] >= '0' && p[7] <= '9' &&
-                           p[8] == after;
+    const bool is_shaped = r->end - p >= 9 && p[8] == after &&
+                           (memcmp(p, "HTTP/1.1", 8) == 0 ||
+                            (memcmp(p, "HTTP/", 5) == 0 && p[5] >= '0' && p[5] <= '9' &&
+                             p[6] == '.' && p[7] >= '0' && p[7] <= '9'));
     if (!is_shaped)
         return refuse(r, ERR_BAD_REQUEST, "the version is not HTTP/digit.digit");
     r->version = p + 5;
@@ -281,10 +289,8 @@ static bool connection_says(const struct http_head *head, struct span token)
 /* What nearly every client sends; as it is nearly always written. */
 static bool says_only_keep_alive(const struct http_head *head)
 {
-    const struct span value = http_get(head, HTTP_KNOWN_CONNECTION);
-    const struct span usual = SPAN("keep-alive");
-    return !http_is_repeated(head, HTTP_KNOWN_CONNECTION) && value.n == usual.n &&
-           memcmp(value.p, usual.p, usual.n) == 0;
+    return !http_is_repeated(head, HTTP_KNOWN_CONNECTION) &&
+           span_eq(http_get(head, HTTP_KNOWN_CONNECTION), SPAN("keep-alive"));
 }
 
 static void judge_connection(struct http_head *head)
@@ -293,7 +299,8 @@ static void judge_connection(struct http_head *head)
     head->keep_alive = is_1_1;
     if (!http_has(head, HTTP_KNOWN_CONNECTION))
         return;
-    if (is_1_1 && says_only_keep_alive(head))
+    head->connection_is_plain = says_only_keep_alive(head);
+    if (is_1_1 && head->connection_is_plain)
         return;
     head->keep_alive = !connection_says(head, SPAN("close")) &&
                        (is_1_1 || connection_says(head, SPAN("keep-alive")));
@@ -336,7 +343,7 @@ static enum err judge_framing(struct reading *r, struct http_head *head)
             return refuse(r, ERR_BAD_REQUEST, "Transfer-Encoding in HTTP/1.0");
         if (http_is_repeated(head, HTTP_KNOWN_TRANSFER_ENCODING))
             return refuse(r, ERR_BAD_REQUEST, "Transfer-Encoding is repeated");
-        if (!span_eq_nocase(coding, SPAN("chunked")))
+        if (!span_eq(coding, SPAN("chunked")) && !span_eq_nocase(coding, SPAN("chunked")))
             return bad_coding(r, coding);
         head->framing = HTTP_BODY_CHUNKED;
     }
@@ -428,7 +435,14 @@ static enum err take_fields(struct h1_parser *p, struct span bytes, struct http_
     if (is_waiting(p, bytes, HTTP_HEAD_MAX))
         return ERR_AGAIN;
     struct reading r = begin_line(p, bytes, HTTP_HEAD_MAX);
-    while (!at_empty_line(&r)) {
+    const struct http_kernel *const kernel = http_kernel();
+    for (;;) {
+        const char *const first = r.at;
+        r.at = kernel->fields(r.at, r.end, head);
+        if (r.at > first)
+            took_line(p, bytes, &r);
+        if (at_empty_line(&r))
+            break;
         const enum err code = field_line(&r, head);
         if (UNLIKELY(code))
             return stop(p, bytes, r.why, code, HTTP_HEAD_MAX, ERR_HEAD_TOO_LARGE);

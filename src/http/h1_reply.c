@@ -169,7 +169,7 @@ enum err h1_write_reply_head(struct builder *out, const struct http_request *rq,
     h1_begin_response(&w, out, head->status);
     h1_own_field(&w, SPAN("Date"), http_date());
     for (size_t i = 0; i < head->field_count; i++)
-        h1_field(&w, head->fields[i].name, head->fields[i].value);
+        h1_own_field(&w, head->fields[i].name, head->fields[i].value);
     write_framing(&w, rq, head, body_bytes, keep_alive);
     return h1_end(&w);
 }

@@ -1,5 +1,8 @@
 #include "http/h1_write.h"
 
+#include "http/kernel.h"
+#include "http/scan.h"
+
 static void give_up(struct h1_writer *w)
 {
     if (w->failed == ERR_OK)
@@ -17,7 +20,7 @@ static bool is_target(struct span method, struct span target)
 void h1_begin_request(struct h1_writer *w, struct builder *out, struct span method,
                       struct span target)
 {
-    *w = (struct h1_writer){.out = out};
+    *w = (struct h1_writer){.out = out, .begin = builder_span(out).n, .lines = 1};
     if (!http_is_token(method) || !is_target(method, target)) {
         give_up(w);
         return;
@@ -32,7 +35,11 @@ void h1_begin_response(struct h1_writer *w, struct builder *out, int status)
 {
     ASSERT(status >= 100);
     ASSERT(status <= 599);
-    *w = (struct h1_writer){.out = out};
+    *w = (struct h1_writer){.out = out, .begin = builder_span(out).n, .lines = 1};
+    if (LIKELY(status == 200)) {
+        builder_add(out, SPAN("HTTP/1.1 200 OK\r\n"));
+        return;
+    }
     const char digits[] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
                            (char)('0' + status % 10), ' '};
     builder_add(out, SPAN("HTTP/1.1 "));
@@ -41,7 +48,28 @@ void h1_begin_response(struct h1_writer *w, struct builder *out, int status)
     builder_add(out, SPAN("\r\n"));
 }
 
-static void put_field(struct h1_writer *w, struct span name, struct span value)
+/* Copies a short text without a call: the last bytes are copied again, with what is before them. */
+static inline char *copy_short(char *to, struct span s)
+{
+    if (s.n >= 16) {
+        for (size_t i = 0; i < s.n - 16; i += 16)
+            memcpy(to + i, s.p + i, 16);
+        memcpy(to + s.n - 16, s.p + s.n - 16, 16);
+    } else if (s.n >= 8) {
+        memcpy(to, s.p, 8);
+        memcpy(to + s.n - 8, s.p + s.n - 8, 8);
+    } else if (s.n >= 4) {
+        memcpy(to, s.p, 4);
+        memcpy(to + s.n - 4, s.p + s.n - 4, 4);
+    } else {
+        for (size_t i = 0; i < s.n; i++)
+            to[i] = s.p[i];
+    }
+    return to + s.n;
+}
+
+/* The end of the builder's text is near, or it has to grow. */
+COLD static void put_by_pieces(struct h1_writer *w, struct span name, struct span value)
 {
     builder_add(w->out, name);
     builder_add(w->out, SPAN(": "));
@@ -49,38 +77,60 @@ static void put_field(struct h1_writer *w, struct span name, struct span value)
     builder_add(w->out, SPAN("\r\n"));
 }
 
+void h1_own_field(struct h1_writer *w, struct span name, struct span value)
+{
+    if (UNLIKELY(w->failed != ERR_OK))
+        return;
+    w->lines++;
+    const size_t n = name.n + value.n + 4;
+    if (UNLIKELY(builder_room(w->out) < n)) {
+        put_by_pieces(w, name, value);
+        return;
+    }
+    char *to = copy_short(builder_end(w->out), name);
+    memcpy(to, ": ", 2);
+    to = copy_short(to + 2, value);
+    memcpy(to, "\r\n", 2);
+    builder_took(w->out, n);
+}
+
 void h1_field(struct h1_writer *w, struct span name, struct span value)
 {
-    if (w->failed != ERR_OK)
-        return;
-    if (http_is_token(name) && http_is_value(value))
-        put_field(w, name, value);
+    if (http_is_token(name))
+        h1_own_field(w, name, value);
     else
         give_up(w);
 }
 
-void h1_own_field(struct h1_writer *w, struct span name, struct span value)
-{
-    ASSERT(http_is_token(name));
-    ASSERT(http_is_value(value));
-    if (w->failed == ERR_OK)
-        put_field(w, name, value);
-}
-
 void h1_own_field_u64(struct h1_writer *w, struct span name, uint64_t value)
 {
-    ASSERT(http_is_token(name));
-    if (w->failed != ERR_OK)
-        return;
-    builder_add(w->out, name);
-    builder_add(w->out, SPAN(": "));
-    builder_add_u64(w->out, value);
-    builder_add(w->out, SPAN("\r\n"));
+    char digits[20];
+    char *const end = digits + sizeof digits, *p = end;
+    do {
+        *--p = (char)('0' + value % 10);
+        value /= 10;
+    } while (value);
+    h1_own_field(w, name, span_between(p, end));
+}
+
+COLD static size_t controls(struct span text)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < text.n; i++)
+        count += !scan_is(text.p[i], SCAN_VALUE);
+    return count;
 }
 
 enum err h1_end(struct h1_writer *w)
 {
     TRY(w->failed);
     builder_add(w->out, SPAN("\r\n"));
-    return builder_check(w->out);
+    w->lines++;
+    TRY(builder_check(w->out));
+    const struct span all = span_from(builder_span(w->out), w->begin);
+    /* The line ends are unusual, and nearly always nothing else is. */
+    const size_t ours = (size_t)w->lines * 2;
+    if (UNLIKELY(http_kernel()->unusual(all.p, all.p + all.n) != ours) && controls(all) != ours)
+        give_up(w);
+    return w->failed;
 }

@@ -1,7 +1,8 @@
 /* h1_write.h -- the heads of HTTP/1 requests and answers, to be sent.
  *
  * Why: a value that holds a line end splits one message into two. Nothing that came from outside is
- * written unchecked, so no request can split a head; our own constants are asserted.
+ * written unchecked, so no request can split a head: h1_end counts the control characters of all
+ * that was written, and they must be the line ends that the writer itself put there.
  *
  * Owns:      nothing; the text goes into the caller's builder, whose maximum is the bound.
  * Errors:    h1_end: ERR_OK, ERR_BAD_REQUEST (a value that cannot stand in a head), or the
@@ -16,6 +17,8 @@
 
 struct h1_writer { /* private */
     struct builder *out;
+    size_t begin;   /* of the head in the builder's text */
+    uint32_t lines; /* how many were ended */
     enum err failed;
 };
 
@@ -27,12 +30,13 @@ void h1_begin_request(struct h1_writer *w, struct builder *out, struct span meth
 /* "HTTP/1.1 200 OK", with the standard phrase; 100 <= status <= 599 asserted. */
 void h1_begin_response(struct h1_writer *w, struct builder *out, int status);
 
-/* A field from outside: the name must be a token, the value free of control characters. */
-void h1_field(struct h1_writer *w, struct span name, struct span value);
-
-/* A field of ours: wrong ones are our bug and asserted. */
+/* A field whose name is a constant of ours, or came with a head that was read: those are tokens.
+ * The value may come from anywhere: h1_end sees whether it is free of control characters. */
 void h1_own_field(struct h1_writer *w, struct span name, struct span value);
 void h1_own_field_u64(struct h1_writer *w, struct span name, uint64_t value);
+
+/* A field whose name comes from elsewhere: a configuration, a JSON text. */
+void h1_field(struct h1_writer *w, struct span name, struct span value);
 
 /* The empty line; says whether all went well. */
 MUST_USE enum err h1_end(struct h1_writer *w);

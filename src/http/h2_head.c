@@ -241,9 +241,7 @@ static enum err join_cookies(struct reader *r, struct arena *arena)
     builder_init_fixed(&whole, room, HTTP_HEAD_MAX);
     const uint32_t count = head->field_count;
     struct http_field *first = NULL;
-    head->field_count = 0;
-    head->repeated = 0;
-    memset(head->known, 0, sizeof head->known);
+    http_head_clear_fields(head);
     for (uint32_t i = 0; i < count; i++) {
         const struct http_field field = head->fields[i];
         const bool is_crumb = http_known_of(field.name) == HTTP_KNOWN_COOKIE;

@@ -1,99 +1,86 @@
 #include "http/message.h"
 
+#include "http/known.h"
 #include "http/scan.h"
 
 #include <arpa/inet.h>
 
-enum { KNOWN_NAME_MAX = 24 };
+#define X(name, text, slot) static_assert(sizeof(text) <= KNOWN_NAME_ROOM, "too long: " text);
+#include "http/known.def"
+#undef X
 
-static const struct {
-    char text[KNOWN_NAME_MAX];
-    uint8_t n;
-} known_names[HTTP_KNOWN_COUNT] = {
-#define X(name, text, slot) [HTTP_KNOWN_##name] = {text, sizeof(text) - 1},
+/* The bit that letters lose in upper case, for each byte of a name. */
+#define FOLD_1(c) ((c) >= 'a' && (c) <= 'z' ? 0x20 : 0)
+#define FOLD_AT(text, i) FOLD_1((text)[(i) < sizeof(text) ? (i) : sizeof(text) - 1])
+#define FOLD_8(text, i)                                                                            \
+    FOLD_AT(text, i), FOLD_AT(text, (i) + 1), FOLD_AT(text, (i) + 2), FOLD_AT(text, (i) + 3),      \
+        FOLD_AT(text, (i) + 4), FOLD_AT(text, (i) + 5), FOLD_AT(text, (i) + 6),                    \
+        FOLD_AT(text, (i) + 7)
+
+const struct known_name known_names[HTTP_KNOWN_COUNT] = {
+#define X(name, lower, slot)                                                                       \
+    [HTTP_KNOWN_##name] = {                                                                        \
+        .text = lower ":",                                                                         \
+        .fold = {FOLD_8(lower, 0u), FOLD_8(lower, 8u), FOLD_8(lower, 16u), FOLD_8(lower, 24u)},    \
+    },
 #include "http/known.def"
 #undef X
 };
 
-static const uint8_t known_at[256] = {
+const uint8_t known_at[256] = {
 #define X(name, text, slot) [slot] = HTTP_KNOWN_##name,
 #include "http/known.def"
 #undef X
 };
 
-#define X(name, text, slot) static_assert(sizeof(text) <= KNOWN_NAME_MAX, "a longer name: " text);
+static const uint8_t known_lengths[HTTP_KNOWN_COUNT] = {
+#define X(name, text, slot) [HTTP_KNOWN_##name] = sizeof(text) - 1,
 #include "http/known.def"
 #undef X
+};
 
-static uint64_t load64(const char *p)
+static bool is_same_name(const char *name, const struct known_name *known, size_t n)
 {
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-static uint32_t load32(const char *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-/* True when the token `name` is `lower`, which is made of lower-case letters, digits and '-'. The
- * case bit may be set in all of them: no other token character becomes one of these by it. Words
- * overlap at the end rather than reach beyond it. */
-static bool is_same_name(const char *name, const char *lower, size_t n)
-{
-    const uint64_t fold = 0x2020202020202020u;
-    if (n >= 8) {
-        uint64_t differ = (load64(name + n - 8) | fold) ^ load64(lower + n - 8);
-        for (size_t i = 0; i + 8 < n; i += 8)
-            differ |= (load64(name + i) | fold) ^ load64(lower + i);
-        return differ == 0;
-    }
-    if (n >= 4) {
-        const uint32_t half = (uint32_t)fold;
-        return (((load32(name) | half) ^ load32(lower)) |
-                ((load32(name + n - 4) | half) ^ load32(lower + n - 4))) == 0;
-    }
     for (size_t i = 0; i < n; i++)
-        if ((name[i] | 0x20) != lower[i])
+        if ((name[i] | known->fold[i]) != known->text[i])
             return false;
     return true;
 }
 
 enum http_known http_known_of(struct span name)
 {
-    ASSERT(name.n > 0);
-    const enum http_known known = known_at[http_known_slot(name)];
-    if (known_names[known].n != name.n || !is_same_name(name.p, known_names[known].text, name.n))
+    if (name.n < 2)
+        return HTTP_KNOWN_NONE;
+    const enum http_known known = (enum http_known)known_at[known_slot(name.p, name.n)];
+    if (known_lengths[known] != name.n || !is_same_name(name.p, &known_names[known], name.n))
         return HTTP_KNOWN_NONE;
     return known;
 }
 
 struct span http_known_name(enum http_known known)
 {
-    return span(known_names[known].text, known_names[known].n);
+    return span(known_names[known].text, known_lengths[known]);
 }
 
 void http_head_init(struct http_head *head, struct http_field *fields, uint32_t field_max)
 {
-    ASSERT(field_max < UINT8_MAX); /* known[] holds an index and one more */
-    *head = (struct http_head){.fields = fields, .field_max = field_max};
+    ASSERT(field_max <= HTTP_HEAD_FIELDS_LIMIT);
+    memset(head, 0, offsetof(struct http_head, first_of)); /* the rest is read only where filled */
+    head->fields = fields;
+    head->field_max = field_max;
+}
+
+void http_head_clear_fields(struct http_head *head)
+{
+    head->field_count = 0;
+    head->present = head->repeated = 0;
 }
 
 enum err http_head_add(struct http_head *head, struct span name, struct span value)
 {
     if (UNLIKELY(head->field_count == head->field_max))
         return ERR_HEAD_TOO_LARGE;
-    head->fields[head->field_count++] = (struct http_field){name, value};
-    const enum http_known known = http_known_of(name);
-    if (known == HTTP_KNOWN_NONE)
-        return ERR_OK;
-    if (UNLIKELY(head->known[known]))
-        head->repeated |= (uint64_t)1 << known;
-    else
-        head->known[known] = (uint8_t)head->field_count;
+    head_put(head, name, value, http_known_of(name));
     return ERR_OK;
 }
 
@@ -110,9 +97,11 @@ void http_head_rebase(struct http_head *head, const char *from, const char *to)
                           &head->query,       &head->authority, &head->reason};
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
         rebase(own[i], from, to);
-    for (uint32_t i = 0; i < head->field_count; i++) {
-        rebase(&head->fields[i].name, from, to);
-        rebase(&head->fields[i].value, from, to);
+    const uintptr_t by = (uintptr_t)to - (uintptr_t)from;
+    struct http_field *const end = head->fields + head->field_count;
+    for (struct http_field *f = head->fields; f < end; f++) {
+        f->name.p = (const char *)((uintptr_t)f->name.p + by);
+        f->value.p = (const char *)((uintptr_t)f->value.p + by);
     }
 }
 
@@ -140,31 +129,22 @@ bool http_list_has(struct span list, struct span token)
     return false;
 }
 
-bool http_is_hop_by_hop(const struct http_head *head, const struct http_field *field)
+bool http_is_named_by_connection(const struct http_head *head, struct span name)
 {
-    switch (http_known_of(field->name)) {
-    case HTTP_KNOWN_CONNECTION:
-    case HTTP_KNOWN_KEEP_ALIVE:
-    case HTTP_KNOWN_PROXY_CONNECTION:
-    case HTTP_KNOWN_PROXY_AUTHORIZATION:
-    case HTTP_KNOWN_TE:
-    case HTTP_KNOWN_TRAILER:
-    case HTTP_KNOWN_TRANSFER_ENCODING:
-    case HTTP_KNOWN_UPGRADE:
-        return true;
-    default: /* known.def has every other name */
-        break;
-    }
-    if (!http_has(head, HTTP_KNOWN_CONNECTION))
-        return false;
+    const struct http_field *f = http_get_field(head, HTTP_KNOWN_CONNECTION);
     const struct span connection = http_known_name(HTTP_KNOWN_CONNECTION);
-    const struct http_field *f = http_find(head, connection);
     while (f) {
-        if (http_list_has(f->value, field->name))
+        if (http_list_has(f->value, name))
             return true;
         f = http_find_from(head, f + 1, connection);
     }
     return false;
+}
+
+bool http_is_hop_by_hop(const struct http_head *head, const struct http_field *field)
+{
+    return (HTTP_HOP_BY_HOP >> http_known_of(field->name) & 1) != 0 ||
+           http_is_named_by_connection(head, field->name);
 }
 
 static const struct span methods[HTTP_METHOD_COUNT] = {

@@ -38,7 +38,7 @@ enum http_known {
 #undef X
     HTTP_KNOWN_COUNT
 };
-static_assert(HTTP_KNOWN_COUNT <= 64, "http_head.repeated is a set of 64");
+static_assert(HTTP_KNOWN_COUNT <= 64, "a set of known names is one word");
 
 struct http_field {
     struct span name;  /* as received; compare without case */
@@ -53,6 +53,9 @@ enum http_framing {
     HTTP_BODY_UNTIL_CLOSE, /* an answer that ends with its connection */
     HTTP_BODY_STREAM,      /* HTTP/2: the stream's end tells; content_length may bound it */
 };
+
+/* HTTP_FIELDS_MAX, and what HTTP/2 puts among them. */
+enum { HTTP_HEAD_FIELDS_LIMIT = HTTP_FIELDS_MAX + 28 };
 
 struct http_head {
     /* A request. */
@@ -73,25 +76,33 @@ struct http_head {
     enum http_framing framing;
     bool has_content_length; /* also where it frames nothing: an answer to HEAD, a 304 */
     uint64_t content_length;
-    bool keep_alive;       /* HTTP/1: the peer lets the connection live after this exchange */
-    bool expects_continue; /* Expect: 100-continue */
-    bool asks_upgrade;     /* Connection: upgrade and an Upgrade field */
+    bool keep_alive;          /* HTTP/1: the peer lets the connection live after this exchange */
+    bool expects_continue;    /* Expect: 100-continue */
+    bool asks_upgrade;        /* Connection: upgrade and an Upgrade field */
+    bool connection_is_plain; /* Connection says keep-alive or close and nothing else */
 
     struct http_field *fields;
     uint32_t field_count, field_max;
-    uint64_t repeated;               /* bit HTTP_KNOWN_x: the field came more than once */
-    uint8_t known[HTTP_KNOWN_COUNT]; /* 1 + index of the first; 0 when it did not come */
+    uint64_t present, repeated; /* bit HTTP_KNOWN_x: the field came; it came more than once */
+
+    /* Private. Only what `present` and field_count say is filled: nothing is cleared a head. */
+    uint8_t first_of[HTTP_KNOWN_COUNT];       /* the index of the first such field */
+    uint8_t known_of[HTTP_HEAD_FIELDS_LIMIT]; /* which known name each field has */
 };
 
-/* An empty head over the caller's array; field_max <= 254. */
+/* An empty head over the caller's array; field_max <= HTTP_HEAD_FIELDS_LIMIT. */
 void http_head_init(struct http_head *head, struct http_field *fields, uint32_t field_max);
+
+/* Forgets the fields, to add them again. */
+void http_head_clear_fields(struct http_head *head);
 
 /* Appends a field, and notes it when its name is known. The name must be a token and the value
  * free of control characters (http_is_token, http_is_value): ERR_HEAD_TOO_LARGE is the one error.
  */
 MUST_USE enum err http_head_add(struct http_head *head, struct span name, struct span value);
 
-/* Moves every span by the distance from `from` to `to`, when the bytes below a head were moved. */
+/* Moves every span by the distance from `from` to `to`, when the bytes below a head were moved.
+ * Names and values must not be NULL: a parser's never are. */
 void http_head_rebase(struct http_head *head, const char *from, const char *to);
 
 /* Which known field a name is. The name must be a token; letters of either case. */
@@ -100,19 +111,20 @@ enum http_known http_known_of(struct span name);
 /* The lower-case name of a known field. */
 struct span http_known_name(enum http_known known);
 
-/* Private to message.c and its test: a name's place in the table of known names; n >= 1. */
-static inline unsigned http_known_slot(struct span name)
+/* Which known name the field at that index has. */
+static inline enum http_known http_known_at(const struct http_head *head, size_t index)
 {
-    const unsigned first = (unsigned char)name.p[0] | 0x20u;
-    const unsigned inner = (unsigned char)name.p[name.n * 3 / 4] | 0x20u;
-    const unsigned last = (unsigned char)name.p[name.n - 1] | 0x20u;
-    return (first * 12u + inner * 79u + last * 181u + (unsigned)name.n * 218u) & 255u;
+    ASSERT(index < head->field_count);
+    return (enum http_known)head->known_of[index];
 }
+
+/* The set that holds one known name; sets are combined by '|'. */
+#define HTTP_SET(NAME) ((uint64_t)1 << HTTP_KNOWN_##NAME)
 
 /* True when the field came, however often. */
 static inline bool http_has(const struct http_head *head, enum http_known known)
 {
-    return head->known[known] != 0;
+    return (head->present >> known & 1) != 0;
 }
 
 /* True when the field came more than once: ambiguous where one value is meant. */
@@ -124,8 +136,14 @@ static inline bool http_is_repeated(const struct http_head *head, enum http_know
 /* The value of the first such field; an empty span with a NULL pointer when there is none. */
 static inline struct span http_get(const struct http_head *head, enum http_known known)
 {
-    const unsigned at = head->known[known];
-    return at ? head->fields[at - 1].value : (struct span){0};
+    return http_has(head, known) ? head->fields[head->first_of[known]].value : (struct span){0};
+}
+
+/* The first such field, as received, or NULL. */
+static inline const struct http_field *http_get_field(const struct http_head *head,
+                                                      enum http_known known)
+{
+    return http_has(head, known) ? &head->fields[head->first_of[known]] : NULL;
 }
 
 /* The first field of that name at or after `from` (NULL: the first of all), or NULL. Walks the
@@ -141,9 +159,27 @@ static inline const struct http_field *http_find(const struct http_head *head, s
 /* True when a comma-separated list holds the token, without case; blanks around it are fine. */
 bool http_list_has(struct span list, struct span token);
 
+/* RFC 9110 section 7.6.1: the fields that are about one connection, whatever Connection says. */
+#define HTTP_HOP_BY_HOP                                                                            \
+    (HTTP_SET(CONNECTION) | HTTP_SET(KEEP_ALIVE) | HTTP_SET(PROXY_CONNECTION) |                    \
+     HTTP_SET(PROXY_AUTHORIZATION) | HTTP_SET(TE) | HTTP_SET(TRAILER) |                            \
+     HTTP_SET(TRANSFER_ENCODING) | HTTP_SET(UPGRADE))
+
+/* True when a Connection field of the head lists that name. */
+bool http_is_named_by_connection(const struct http_head *head, struct span name);
+
 /* True for a field that speaks about one connection and is never forwarded: the fixed ones of RFC
  * 9110 section 7.6.1 and those that the head's own Connection field names. */
 bool http_is_hop_by_hop(const struct http_head *head, const struct http_field *field);
+
+/* The same for the field at that index of the head: its name was recognised when it came. */
+static inline bool http_is_hop_by_hop_at(const struct http_head *head, size_t index)
+{
+    if (HTTP_HOP_BY_HOP >> http_known_at(head, index) & 1)
+        return true;
+    return http_has(head, HTTP_KNOWN_CONNECTION) && !head->connection_is_plain &&
+           http_is_named_by_connection(head, head->fields[index].name);
+}
 
 enum http_method http_method_of(struct span text);
 struct span http_method_text(enum http_method method); /* empty for HTTP_METHOD_OTHER */

@@ -50,6 +50,16 @@ static inline scan_v scan_eq(scan_v v, char c)
     return _mm_cmpeq_epi8(v, _mm_set1_epi8(c));
 }
 
+static inline scan_v scan_same(scan_v a, scan_v b)
+{
+    return _mm_cmpeq_epi8(a, b);
+}
+
+static inline scan_v scan_min(scan_v a, scan_v b)
+{
+    return _mm_min_epu8(a, b);
+}
+
 /* Bytes in [first, first + width]. */
 static inline scan_v scan_within(scan_v v, char first, char width)
 {
@@ -70,6 +80,11 @@ static inline scan_v scan_and_not(scan_v a, scan_v b)
 static inline scan_v scan_fold(scan_v v)
 {
     return _mm_or_si128(v, _mm_set1_epi8(0x20));
+}
+
+static inline scan_v scan_not(scan_v v)
+{
+    return _mm_cmpeq_epi8(v, _mm_setzero_si128()); /* of a comparison */
 }
 
 static inline uint64_t scan_mask(scan_v v)
@@ -97,6 +112,16 @@ static inline scan_v scan_eq(scan_v v, char c)
     return vceqq_u8(v, vdupq_n_u8((uint8_t)c));
 }
 
+static inline scan_v scan_same(scan_v a, scan_v b)
+{
+    return vceqq_u8(a, b);
+}
+
+static inline scan_v scan_min(scan_v a, scan_v b)
+{
+    return vminq_u8(a, b);
+}
+
 static inline scan_v scan_within(scan_v v, char first, char width)
 {
     return vcleq_u8(vsubq_u8(v, vdupq_n_u8((uint8_t)first)), vdupq_n_u8((uint8_t)width));
@@ -115,6 +140,11 @@ static inline scan_v scan_and_not(scan_v a, scan_v b)
 static inline scan_v scan_fold(scan_v v)
 {
     return vorrq_u8(v, vdupq_n_u8(0x20));
+}
+
+static inline scan_v scan_not(scan_v v)
+{
+    return vmvnq_u8(v);
 }
 
 static inline uint64_t scan_mask(scan_v v)
@@ -141,6 +171,19 @@ static inline uint64_t scan_mask_not(scan_v v)
     }
 #endif
 
+#if HTTP_SCAN_WIDE
+/* Where among the 16 bytes at p the first stands that is neither a letter, a digit nor '-'; 16 when
+ * none does. */
+static inline size_t scan_name_bytes(const char *p)
+{
+    const scan_v v = scan_load(p);
+    const scan_v letters = scan_within(scan_fold(v), 'a', 25);
+    const scan_v others = scan_or(scan_within(v, '0', 9), scan_eq(v, '-'));
+    const uint64_t mask = scan_mask_not(scan_or(letters, others));
+    return mask ? (size_t)__builtin_ctzll(mask) >> SCAN_MASK_SHIFT : 16;
+}
+#endif
+
 /* Past what may stand in a value: HTAB, and everything from SP on but DEL. */
 static inline const char *scan_value(const char *p, const char *end)
 {
@@ -160,15 +203,10 @@ static inline const char *scan_token(const char *p, const char *end)
 {
 #if HTTP_SCAN_WIDE
     while (end - p >= 16) {
-        const scan_v v = scan_load(p);
-        const scan_v letters = scan_within(scan_fold(v), 'a', 25);
-        const scan_v others = scan_or(scan_within(v, '0', 9), scan_eq(v, '-'));
-        const uint64_t mask = scan_mask_not(scan_or(letters, others));
-        if (mask) {
-            p += __builtin_ctzll(mask) >> SCAN_MASK_SHIFT;
+        const size_t n = scan_name_bytes(p);
+        p += n;
+        if (n < 16)
             break;
-        }
-        p += 16;
     }
 #endif
     while (p < end && scan_is(*p, SCAN_TOKEN))
@@ -210,10 +248,18 @@ static inline const char *scan_host(const char *p, const char *end)
     return p;
 }
 
-/* Past everything but CR and LF. */
+/* Past everything but CR and LF. Lines of events are long: 64 bytes at a time whose least is beyond
+ * CR, and then the narrow loops find the place. */
 static inline const char *scan_line(const char *p, const char *end)
 {
 #if HTTP_SCAN_WIDE
+    while (end - p >= 64) {
+        const scan_v low = scan_min(scan_load(p), scan_load(p + 16));
+        const scan_v high = scan_min(scan_load(p + 32), scan_load(p + 48));
+        if (scan_mask(scan_within(scan_min(low, high), 0, '\r')))
+            break;
+        p += 64;
+    }
     SCAN_WIDE(p, end, scan_mask(scan_or(scan_eq(v, '\n'), scan_eq(v, '\r'))))
 #endif
     while (p < end && *p != '\n' && *p != '\r')

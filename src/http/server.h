@@ -112,7 +112,7 @@ void http_drop_body(struct http_request *rq);
 
 struct http_reply_head {
     int status;
-    const struct http_field *fields; /* without framing, Connection, Date */
+    const struct http_field *fields; /* without framing, Connection, Date; names: h1_own_field */
     size_t field_count;
 };
 

@@ -21,7 +21,7 @@ struct json_kernel {
      * below 0x20, or the first byte of something that is not UTF-8 or is cut off by `end`. `end`
      * when all of it is plain. `p` must stand where a character begins. */
     const char *(*text)(const char *p, const char *end);
-    bool (*scan)(struct scan *s); /* private to scan.c */
+    bool (*scan)(struct scan *s, bool closed); /* private to scan.c */
 };
 
 /* What this machine can run, the slowest first. */

@@ -1,5 +1,10 @@
 /* scan.c -- the grammar, once, compiled for each kernel.
  *
+ * A body whose last byte closes an array or object (all that matter) needs no look at the end
+ * before each byte: that last byte stops every loop but those over strings, which have their own
+ * bounds. `closed` says so, is a constant where it stands, and so each function is compiled for
+ * both. What fails there is scanned again without it, which finds the place and says what is wrong.
+ *
  * scan_core is a loop over values: read one, then close the levels that end behind it, then a
  * comma and perhaps a name, and on. The functions marked INLINE are inlined into it, and it into
  * one function a kernel, so that the kernel's loop over string bytes stands in the middle of it
@@ -37,16 +42,18 @@ INLINE bool is_digit(char c)
     return (unsigned char)(c - '0') < 10;
 }
 
-static const char *skip_more_space(const char *p, const char *end)
+/* Whether p is the end of the text. */
+INLINE bool ended(const struct scan *s, const char *p, bool closed)
 {
-    while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
-        p++;
-    return p;
+    return !closed && p == s->end;
 }
 
-INLINE const char *skip_space(const char *p, const char *end)
+INLINE const char *skip_space(const struct scan *s, const char *p, bool closed)
 {
-    return LIKELY(p < end && (unsigned char)*p > ' ') ? p : skip_more_space(p, end);
+    while (!ended(s, p, closed) && UNLIKELY((unsigned char)*p <= ' ') &&
+           (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+        p++;
+    return p;
 }
 
 /* --- strings -------------------------------------------------------------------------------- */
@@ -141,19 +148,19 @@ static COLD int find_escaped(const struct json_names *names, struct span text)
     return n <= JSON_NAME_BYTES_MAX ? json_names_find(names, (struct span){name, n}) : -1;
 }
 
-/* A top-level member begins: its value is to be noted if it is wanted. */
+/* A member begins at want_depth: its value is to be noted if it is wanted. */
 INLINE bool want(struct scan *s, struct span text, bool has_escape)
 {
-    if (!s->names)
-        return true;
     const int i =
         UNLIKELY(has_escape) ? find_escaped(s->names, text) : json_names_find(s->names, text);
     s->member = &s->ignored;
+    s->inside = NULL;
     if (i < 0)
         return true;
     if (UNLIKELY(s->values[i].p))
         return bad(s, text.p - 1, "the name of this member stands there twice");
     s->member = &s->values[i];
+    s->inside = s->names->inside[i];
     return true;
 }
 
@@ -168,23 +175,25 @@ static bool note_name(struct scan *s, struct span raw)
 }
 
 /* A member's name and its colon. */
-INLINE const char *name(struct scan *s, const char *p, text_fn text)
+INLINE const char *name(struct scan *s, const char *p, text_fn text, bool closed)
 {
     bool has_escape = false;
-    p = skip_space(p, s->end);
-    if (UNLIKELY(p == s->end || *p != '"'))
+    p = skip_space(s, p, closed);
+    if (UNLIKELY(ended(s, p, closed) || *p != '"'))
         return bad(s, p, "a member's name in quotes is expected");
     const char *const first = p + 1;
     p = string(s, first, text, &has_escape);
     if (UNLIKELY(!p))
         return NULL;
-    if (s->depth == 1 && UNLIKELY(!want(s, span_between(first, p - 1), has_escape)))
+    if (s->depth == s->want_depth && UNLIKELY(!want(s, span_between(first, p - 1), has_escape)))
         return NULL;
-    if (s->unique && !note_name(s, span_between(first - 1, p)))
+    if (UNLIKELY(s->unique) && !note_name(s, span_between(first - 1, p)))
         return NULL;
-    p = skip_space(p, s->end);
-    if (UNLIKELY(p == s->end || *p != ':'))
-        return bad(s, p, "a colon is expected");
+    if (UNLIKELY(ended(s, p, closed) || *p != ':')) {
+        p = skip_space(s, p, closed);
+        if (ended(s, p, closed) || *p != ':')
+            return bad(s, p, "a colon is expected");
+    }
     return p + 1;
 }
 
@@ -199,14 +208,8 @@ static const char *digits(struct scan *s, const char *p)
     return p;
 }
 
-static const char *number(struct scan *s, const char *p)
+static const char *fraction_and_exponent(struct scan *s, const char *p)
 {
-    if (*p == '-')
-        p++;
-    if (p < s->end && *p == '0')
-        p++;
-    else if (!(p = digits(s, p)))
-        return NULL;
     if (p < s->end && *p == '.' && !(p = digits(s, p + 1)))
         return NULL;
     if (p < s->end && (*p == 'e' || *p == 'E')) {
@@ -215,6 +218,18 @@ static const char *number(struct scan *s, const char *p)
             p++;
         p = digits(s, p);
     }
+    return p;
+}
+
+/* `p` stands at the first digit. */
+INLINE const char *number(struct scan *s, const char *p, bool closed)
+{
+    static const bool goes_on[256] = {['.'] = 1, ['e'] = 1, ['E'] = 1};
+    if (*p++ != '0')
+        while (!ended(s, p, closed) && is_digit(*p))
+            p++;
+    if (UNLIKELY(!ended(s, p, closed) && goes_on[(unsigned char)*p]))
+        return fraction_and_exponent(s, p);
     return p;
 }
 
@@ -232,7 +247,7 @@ INLINE const char *word(struct scan *s, const char *p, const char *text, size_t 
     return bad_word(s, p, text);
 }
 
-/* A number, true, false or null. */
+/* A negative number, true, false or null. */
 static const char *scalar(struct scan *s, const char *p)
 {
     switch (*p) {
@@ -246,9 +261,11 @@ static const char *scalar(struct scan *s, const char *p)
         if (p == s->begin && s->end - p >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0)
             return bad(s, p, "a byte order mark is not allowed");
         return bad(s, p, "a value is expected");
+    case '-':
+        if (p + 1 == s->end || !is_digit(p[1]))
+            return bad(s, p + 1, "a digit is expected");
+        return number(s, p + 1, false);
     default:
-        if (*p == '-' || is_digit(*p))
-            return number(s, p);
         return bad(s, p, "a value is expected");
     }
 }
@@ -260,10 +277,28 @@ INLINE bool open_level(struct scan *s, const char *p)
     if (UNLIKELY(s->depth == JSON_DEPTH_MAX))
         return bad(s, p, "nested too deep");
     s->depth++;
-    s->closer[s->depth] = *p == '{' ? '}' : ']';
-    if (s->unique)
+    s->closer[s->depth] = (char)(*p + 2); /* '{' and '}', '[' and ']' are two apart */
+    if (UNLIKELY(s->unique))
         s->unique->first[s->depth] = s->unique->count;
     return true;
+}
+
+/* The object that was opened is one in which members are wanted. */
+static void want_inside(struct scan *s)
+{
+    s->outer[s->want_depth - 1] = (struct wanting){s->names, s->values, s->member};
+    s->values += s->inside->first_value;
+    s->names = s->inside;
+    s->want_depth++;
+}
+
+static void want_outside(struct scan *s)
+{
+    s->want_depth--;
+    const struct wanting *const outer = &s->outer[s->want_depth - 1];
+    s->names = outer->names;
+    s->values = outer->values;
+    s->member = outer->member;
 }
 
 static COLD bool bad_repeated(struct scan *s, const char *at)
@@ -273,30 +308,36 @@ static COLD bool bad_repeated(struct scan *s, const char *at)
 
 INLINE bool close_level(struct scan *s)
 {
-    if (s->unique && s->closer[s->depth] == '}') {
+    if (UNLIKELY(s->unique) && s->closer[s->depth] == '}') {
         const struct span repeated = unique_close(s->unique, s->depth);
         if (UNLIKELY(repeated.p))
             return bad_repeated(s, repeated.p);
     }
+    if (s->depth == s->want_depth && s->depth > 1)
+        want_outside(s);
     s->depth--;
     return true;
 }
 
 /* Behind a value: closes the levels that end, and reads up to the next value. The end of the text
  * when there is none. */
-INLINE const char *behind(struct scan *s, const char *p, text_fn text)
+INLINE const char *behind(struct scan *s, const char *p, text_fn text, bool closed)
 {
     for (;;) {
-        if (s->depth == 1)
+        if (s->depth == s->want_depth)
             s->member->n = (size_t)(p - s->member->p);
-        p = skip_space(p, s->end);
-        if (UNLIKELY(s->depth == 0))
+        if (UNLIKELY(s->depth == 0)) {
+            p = skip_space(s, p, false);
             return p == s->end ? p : bad(s, p, "bytes follow the value");
-        const char closer = s->closer[s->depth];
-        if (UNLIKELY(p == s->end))
+        }
+        if (UNLIKELY(closed && p == s->end)) /* only ever behind a closer */
             return bad(s, p, NULL);
+        p = skip_space(s, p, closed);
+        if (UNLIKELY(ended(s, p, closed)))
+            return bad(s, p, NULL);
+        const char closer = s->closer[s->depth];
         if (*p == ',')
-            return closer == '}' ? name(s, p + 1, text) : p + 1;
+            return closer == '}' ? name(s, p + 1, text, closed) : p + 1;
         if (UNLIKELY(*p != closer))
             return bad(s, p,
                        closer == '}' ? "a comma or a brace is expected"
@@ -307,33 +348,47 @@ INLINE const char *behind(struct scan *s, const char *p, text_fn text)
     }
 }
 
-INLINE bool scan_core(struct scan *s, text_fn text)
+/* `p` stands at an opening bracket. Answers where the first value in it begins; `*is_empty`: there
+ * is none, and it stands behind the closing one. */
+INLINE const char *enter(struct scan *s, const char *p, text_fn text, bool closed, bool *is_empty)
+{
+    if (!open_level(s, p))
+        return NULL;
+    p = skip_space(s, p + 1, closed);
+    *is_empty = !ended(s, p, closed) && *p == s->closer[s->depth];
+    if (*is_empty) {
+        s->depth--;
+        return p + 1;
+    }
+    if (s->closer[s->depth] != '}')
+        return p;
+    if (UNLIKELY(s->inside) && s->depth == s->want_depth + 1)
+        want_inside(s);
+    return name(s, p, text, closed);
+}
+
+INLINE bool scan_core(struct scan *s, text_fn text, bool closed)
 {
     const char *p = s->begin;
-    bool ignored;
+    bool ignored, is_empty;
     for (;;) {
-        p = skip_space(p, s->end);
-        if (UNLIKELY(p == s->end))
+        p = skip_space(s, p, closed);
+        if (UNLIKELY(ended(s, p, closed)))
             return bad(s, p, NULL);
-        if (s->depth == 1)
+        if (s->depth == s->want_depth)
             s->member->p = p;
         if (*p == '"') {
             p = string(s, p + 1, text, &ignored);
+        } else if (is_digit(*p)) {
+            p = number(s, p, closed);
         } else if (*p == '{' || *p == '[') {
-            if (!open_level(s, p))
-                return false;
-            p = skip_space(p + 1, s->end);
-            if (p == s->end || *p != s->closer[s->depth]) {
-                if (s->closer[s->depth] == '}' && !(p = name(s, p, text)))
-                    return false;
+            p = enter(s, p, text, closed, &is_empty);
+            if (LIKELY(p) && !is_empty)
                 continue;
-            }
-            s->depth--; /* it is empty */
-            p++;
         } else {
             p = scalar(s, p);
         }
-        if (UNLIKELY(!p) || UNLIKELY(!(p = behind(s, p, text))))
+        if (UNLIKELY(!p) || UNLIKELY(!(p = behind(s, p, text, closed))))
             return false;
         if (s->depth == 0)
             return true;
@@ -348,9 +403,9 @@ static const char *text_portable(const char *p, const char *end)
     return text_run_portable(p, end, TEXT_PLAIN, &ignored);
 }
 
-static bool scan_portable(struct scan *s)
+static bool scan_portable(struct scan *s, bool closed)
 {
-    return scan_core(s, text_run_portable);
+    return closed ? scan_core(s, text_run_portable, true) : scan_core(s, text_run_portable, false);
 }
 
 static const struct json_kernel portable = {"portable", text_portable, scan_portable};
@@ -362,9 +417,9 @@ static const char *text_sse2(const char *p, const char *end)
     return text_run_sse2(p, end, TEXT_PLAIN, &ignored);
 }
 
-static bool scan_sse2(struct scan *s)
+static bool scan_sse2(struct scan *s, bool closed)
 {
-    return scan_core(s, text_run_sse2);
+    return closed ? scan_core(s, text_run_sse2, true) : scan_core(s, text_run_sse2, false);
 }
 
 static const struct json_kernel sse2 = {"sse2", text_sse2, scan_sse2};
@@ -375,9 +430,9 @@ JSON_AVX2 static const char *text_avx2(const char *p, const char *end)
     return text_run_avx2(p, end, TEXT_PLAIN, &ignored);
 }
 
-JSON_AVX2 static bool scan_avx2(struct scan *s)
+JSON_AVX2 static bool scan_avx2(struct scan *s, bool closed)
 {
-    return scan_core(s, text_run_avx2);
+    return closed ? scan_core(s, text_run_avx2, true) : scan_core(s, text_run_avx2, false);
 }
 
 static const struct json_kernel avx2 = {"avx2", text_avx2, scan_avx2};
@@ -390,9 +445,9 @@ static const char *text_neon(const char *p, const char *end)
     return text_run_neon(p, end, TEXT_PLAIN, &ignored);
 }
 
-static bool scan_neon(struct scan *s)
+static bool scan_neon(struct scan *s, bool closed)
 {
-    return scan_core(s, text_run_neon);
+    return closed ? scan_core(s, text_run_neon, true) : scan_core(s, text_run_neon, false);
 }
 
 static const struct json_kernel neon = {"neon", text_neon, scan_neon};
@@ -437,29 +492,48 @@ static __attribute__((noinline)) bool scan_unique(struct scan *s)
     struct unique unique;
     unique_init(&unique);
     s->unique = &unique;
-    const bool is_valid = json_kernel()->scan(s);
+    const bool is_valid = json_kernel()->scan(s, false);
     unique_deinit(&unique);
     return is_valid;
+}
+
+static void begin(struct scan *s, struct span body, const struct json_names *names, unsigned flags,
+                  struct span *values)
+{
+    s->begin = body.n ? body.p : "";
+    s->end = s->begin + body.n;
+    s->names = names;
+    s->values = values;
+    s->member = &s->ignored;
+    s->inside = NULL;
+    s->want_depth = names ? 1 : 0;
+    s->unique = NULL;
+    s->reason = NULL;
+    s->failed = ERR_OK;
+    s->flags = flags;
+    s->has_lone_surrogate = false;
+    s->depth = 0;
+    if (names)
+        for (uint32_t i = 0; i < names->value_count; i++)
+            values[i] = (struct span){NULL, 0};
+}
+
+static bool is_closed(struct span body)
+{
+    return body.n > 1 && (body.p[body.n - 1] == '}' || body.p[body.n - 1] == ']');
 }
 
 enum err json_scan(struct span body, const struct json_names *names, unsigned flags,
                    struct span *values, struct json_report *report)
 {
     struct scan s;
-    s.begin = body.n ? body.p : "";
-    s.end = s.begin + body.n;
-    s.names = names;
-    s.values = values;
-    s.member = &s.ignored;
-    s.unique = NULL;
-    s.reason = NULL;
-    s.failed = ERR_OK;
-    s.flags = flags;
-    s.has_lone_surrogate = false;
-    s.depth = 0;
-    if (names)
-        memset(values, 0, names->count * sizeof *values);
-    const bool is_valid = flags & JSON_UNIQUE_NAMES ? scan_unique(&s) : json_kernel()->scan(&s);
+    begin(&s, body, names, flags, values);
+    bool is_valid =
+        !(flags & JSON_UNIQUE_NAMES) && is_closed(body) && json_kernel()->scan(&s, true);
+    if (UNLIKELY(!is_valid)) {
+        begin(&s, body, names, flags, values);
+        is_valid = flags & JSON_UNIQUE_NAMES ? scan_unique(&s) : json_kernel()->scan(&s, false);
+    }
     *report = (struct json_report){.has_lone_surrogate = s.has_lone_surrogate};
     if (LIKELY(is_valid))
         return ERR_OK;

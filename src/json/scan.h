@@ -40,10 +40,11 @@ struct json_report {
     bool has_lone_surrogate; /* an escape names half a pair; it reads as U+FFFD */
 };
 
-/* Checks `body`. `values` has names->count places, in the order of the list: the raw value of the
- * member, quotes and brackets included, no white space around it; {NULL, 0} when the member is
- * absent or the body is not an object. `names` may be NULL: then `values` may be too. `flags` are
- * of enum json_flag. When it fails, `values` say nothing. */
+/* Checks `body`. `values` has a place for each name, in the order of the list, and of the lists
+ * inside (see json_names_nest): the raw value of the member, quotes and brackets included, no white
+ * space around it; {NULL, 0} when the member is absent or the body is not an object. `names` may be
+ * NULL: then `values` may be too. `flags` are of enum json_flag. When it fails, `values` say
+ * nothing. */
 MUST_USE enum err json_scan(struct span body, const struct json_names *names, unsigned flags,
                             struct span *values, struct json_report *report);
 

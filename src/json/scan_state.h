@@ -34,13 +34,21 @@ MUST_USE enum err unique_add(struct unique *u, struct span raw);
  * {NULL, 0}. */
 struct span unique_close(struct unique *u, unsigned level);
 
+struct wanting {
+    const struct json_names *names;
+    struct span *values, *member;
+};
+
 struct scan {
     const char *begin, *end;
-    const struct json_names *names; /* NULL: nothing is wanted */
-    struct span *values;
-    struct span *member;   /* takes the value of the top-level member being read */
-    struct span ignored;   /* ... which is here unless it is wanted */
-    struct unique *unique; /* NULL: not asked for */
+    const struct json_names *names;  /* those wanted at want_depth */
+    struct span *values;             /* their first */
+    struct span *member;             /* takes the value of the member being read at want_depth */
+    struct span ignored;             /* ... which is here unless it is wanted */
+    const struct json_names *inside; /* what is wanted in it, if it is an object; or NULL */
+    unsigned want_depth;             /* 0: nothing is wanted */
+    struct wanting outer[JSON_NEST_MAX]; /* by want_depth: the levels around it */
+    struct unique *unique;               /* NULL: not asked for */
     const char *failed_at, *reason;
     enum err failed;
     unsigned flags;

@@ -39,15 +39,40 @@ static const struct span in_list[IN_COUNT] = {
     SPAN_INIT("messages"),   SPAN_INIT("prompt"),
     SPAN_INIT("input")};
 
-enum { OUT_USAGE, OUT_ERROR, OUT_COUNT };
-static const struct span out_list[OUT_COUNT] = {SPAN_INIT("usage"), SPAN_INIT("error")};
+/* Of answers: top-level members, those of usage, and of its two objects of details. */
+enum {
+    OUT_USAGE,
+    OUT_ERROR,
+    OUT_INPUT,
+    OUT_OUTPUT,
+    OUT_INPUT_DETAILS,
+    OUT_OUTPUT_DETAILS,
+    OUT_CACHED,
+    OUT_CACHE_WRITE,
+    OUT_REASONING,
+    OUT_COUNT
+};
+static const struct span out_list[] = {SPAN_INIT("usage"), SPAN_INIT("error")};
+static const struct span usage_list[] = {SPAN_INIT("prompt_tokens"), SPAN_INIT("completion_tokens"),
+                                         SPAN_INIT("prompt_tokens_details"),
+                                         SPAN_INIT("completion_tokens_details")};
+static const struct span input_list[] = {SPAN_INIT("cached_tokens"),
+                                         SPAN_INIT("cache_write_tokens")};
+static const struct span output_list[] = {SPAN_INIT("reasoning_tokens")};
 
-static struct json_names in_names, out_names;
+static struct json_names in_names, out_names, usage_names, input_names, output_names;
 
 void openai_init(void)
 {
     json_names_init(&in_names, in_list, IN_COUNT);
-    json_names_init(&out_names, out_list, OUT_COUNT);
+    json_names_init(&out_names, out_list, ARRAY_LEN(out_list));
+    json_names_init(&usage_names, usage_list, ARRAY_LEN(usage_list));
+    json_names_init(&input_names, input_list, ARRAY_LEN(input_list));
+    json_names_init(&output_names, output_list, ARRAY_LEN(output_list));
+    json_names_nest(&usage_names, OUT_INPUT_DETAILS - OUT_INPUT, &input_names);
+    json_names_nest(&usage_names, OUT_OUTPUT_DETAILS - OUT_INPUT, &output_names);
+    json_names_nest(&out_names, OUT_USAGE, &usage_names);
+    ASSERT(out_names.value_count == OUT_COUNT);
 }
 
 static enum err read_model(struct call *call, struct span raw, struct arena *a, struct failure *why)
@@ -170,27 +195,24 @@ enum err openai_encode(const struct call *call, const struct provider *provider,
 /* --- answers ---------------------------------------------------------------------------------- */
 
 /* Figures come from outside: negative, fractional or absurd ones are not believed. */
-static int64_t tokens(struct span object, struct span name)
+static int64_t tokens(struct span raw)
 {
     int64_t value;
-    struct span raw = json_member(object, name);
     if (raw.n == 0 || json_to_i64(raw, &value) != ERR_OK || value < 0)
         return 0;
     return MIN(value, USAGE_TOKENS_MAX);
 }
 
-static void read_usage(struct span raw, struct usage *usage)
+static void read_usage(const struct span *values, struct usage *usage)
 {
-    if (json_kind(raw) != JSON_OBJECT)
+    if (json_kind(values[OUT_USAGE]) != JSON_OBJECT)
         return;
-    struct span in = json_member(raw, SPAN("prompt_tokens_details"));
-    struct span out = json_member(raw, SPAN("completion_tokens_details"));
     usage->is_known = true;
-    usage->input = tokens(raw, SPAN("prompt_tokens"));
-    usage->output = tokens(raw, SPAN("completion_tokens"));
-    usage->cached = tokens(in, SPAN("cached_tokens"));
-    usage->cache_write = tokens(in, SPAN("cache_write_tokens"));
-    usage->reasoning = tokens(out, SPAN("reasoning_tokens"));
+    usage->input = tokens(values[OUT_INPUT]);
+    usage->output = tokens(values[OUT_OUTPUT]);
+    usage->cached = tokens(values[OUT_CACHED]);
+    usage->cache_write = tokens(values[OUT_CACHE_WRITE]);
+    usage->reasoning = tokens(values[OUT_REASONING]);
 }
 
 enum err openai_read_answer(struct span body, struct usage *usage)
@@ -198,8 +220,7 @@ enum err openai_read_answer(struct span body, struct usage *usage)
     struct span values[OUT_COUNT];
     struct json_report report;
     TRY(json_scan(body, &out_names, 0, values, &report));
-    if (values[OUT_USAGE].n)
-        read_usage(values[OUT_USAGE], usage);
+    read_usage(values, usage);
     return ERR_OK;
 }
 
@@ -221,8 +242,7 @@ enum stream_event openai_read_event(struct span data, struct usage *usage)
         return STREAM_DELTA;
     if (values[OUT_ERROR].n && json_kind(values[OUT_ERROR]) != JSON_NULL)
         return STREAM_ERROR;
-    if (values[OUT_USAGE].n)
-        read_usage(values[OUT_USAGE], usage);
+    read_usage(values, usage);
     return usage->is_known ? STREAM_USAGE : STREAM_DELTA;
 }
 

@@ -12,8 +12,10 @@ enum { MALLOC_HEADER = 16 };
 static const struct {
     size_t bytes; /* of the whole allocation */
     size_t keep;  /* free ones that a quiet loop keeps */
-} classes[CLASSES] = {
-    {BUFFER_SMALL, 32}, {BUFFER_USUAL, 32}, {4 * BUFFER_USUAL, 4}, {16 * BUFFER_USUAL, 1}};
+} classes[CLASSES] = {{BUFFER_SMALL, 32},
+                      {BUFFER_USUAL, 32},
+                      {4 * BUFFER_USUAL + 4096, 4}, /* a window of HTTP/2 fits, 64 KiB less one */
+                      {16 * BUFFER_USUAL, 1}};
 
 static const int64_t TRIM_AFTER_NS = 2 * NS_PER_S;
 

@@ -5,7 +5,7 @@
  *
  * Owns:      free buffers, until buffers_trim; taken ones belong to the taker.
  * Bounds:    buffer_take refuses what is over `bytes_max` of its loop (the memory budget); the
- *            caller sheds load. Sizes: powers of four from 4 KiB; larger ones as asked.
+ *            caller sheds load. Sizes: four, from 4 KiB to 256 KiB; larger ones as asked.
  * Errors:    NULL: no memory, or over the budget.
  * Suspends:  never.     Threads: each has its own pool.
  */

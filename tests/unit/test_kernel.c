@@ -74,7 +74,7 @@ static size_t put_name(char *at)
                         : (char)(name.p[i] & (name.p[i] >= 'a' ? ~0x20 : ~0));
         return name.n;
     }
-    const size_t n = 1 + below(below(8) ? 20 : 70);
+    const size_t n = below(40) ? 1 + below(below(8) ? 20 : 70) : 0;
     for (size_t i = 0; i < n; i++)
         at[i] = bytes[below(below(3) ? 66 : sizeof bytes - 1)];
     return n;

@@ -178,9 +178,11 @@ static bool note_name(struct scan *s, struct span raw)
 INLINE const char *name(struct scan *s, const char *p, text_fn text, bool closed)
 {
     bool has_escape = false;
-    p = skip_space(s, p, closed);
-    if (UNLIKELY(ended(s, p, closed) || *p != '"'))
-        return bad(s, p, "a member's name in quotes is expected");
+    if (UNLIKELY(ended(s, p, closed) || *p != '"')) {
+        p = skip_space(s, p, closed);
+        if (ended(s, p, closed) || *p != '"')
+            return bad(s, p, "a member's name in quotes is expected");
+    }
     const char *const first = p + 1;
     p = string(s, first, text, &has_escape);
     if (UNLIKELY(!p))
@@ -286,6 +288,7 @@ INLINE bool open_level(struct scan *s, const char *p)
 /* The object that was opened is one in which members are wanted. */
 static void want_inside(struct scan *s)
 {
+    ASSERT(s->want_depth <= JSON_NEST_MAX);
     s->outer[s->want_depth - 1] = (struct wanting){s->names, s->values, s->member};
     s->values += s->inside->first_value;
     s->names = s->inside;
@@ -313,54 +316,63 @@ INLINE bool close_level(struct scan *s)
         if (UNLIKELY(repeated.p))
             return bad_repeated(s, repeated.p);
     }
-    if (s->depth == s->want_depth && s->depth > 1)
+    if (UNLIKELY(s->depth == s->want_depth) && s->depth > 1)
         want_outside(s);
     s->depth--;
     return true;
 }
 
-/* Behind a value: closes the levels that end, and reads up to the next value. The end of the text
- * when there is none. */
-INLINE const char *behind(struct scan *s, const char *p, text_fn text, bool closed)
+/* Behind the root. */
+static bool ends_here(struct scan *s, const char *p)
 {
+    p = skip_space(s, p, false);
+    return p == s->end || bad(s, p, "bytes follow the value");
+}
+
+/* Behind a value: closes the levels that end, and answers where the comma stands. NULL when the
+ * root has ended, too; then `*is_valid` says how. */
+INLINE const char *behind(struct scan *s, const char *p, bool closed, bool *is_valid)
+{
+    *is_valid = false;
     for (;;) {
         if (s->depth == s->want_depth)
             s->member->n = (size_t)(p - s->member->p);
-        if (UNLIKELY(s->depth == 0)) {
-            p = skip_space(s, p, false);
-            return p == s->end ? p : bad(s, p, "bytes follow the value");
-        }
-        if (UNLIKELY(closed && p == s->end)) /* only ever behind a closer */
-            return bad(s, p, NULL);
+        /* A closed text ends behind a closer only. */
+        if (!closed && s->depth == 0)
+            return *is_valid = ends_here(s, p), NULL;
+        if (!ended(s, p, closed) && LIKELY(*p == ','))
+            return p;
         p = skip_space(s, p, closed);
         if (UNLIKELY(ended(s, p, closed)))
             return bad(s, p, NULL);
-        const char closer = s->closer[s->depth];
         if (*p == ',')
-            return closer == '}' ? name(s, p + 1, text, closed) : p + 1;
-        if (UNLIKELY(*p != closer))
+            return p;
+        if (UNLIKELY(*p != s->closer[s->depth]))
             return bad(s, p,
-                       closer == '}' ? "a comma or a brace is expected"
-                                     : "a comma or a bracket is expected");
+                       s->closer[s->depth] == '}' ? "a comma or a brace is expected"
+                                                  : "a comma or a bracket is expected");
         if (UNLIKELY(!close_level(s)))
             return NULL;
         p++;
+        if (UNLIKELY(closed && p == s->end))
+            return *is_valid = s->depth == 0, NULL;
+        if (UNLIKELY(closed && s->depth == 0))
+            return bad(s, p, "bytes follow the value");
     }
 }
 
 /* `p` stands at an opening bracket. Answers where the first value in it begins; `*is_empty`: there
- * is none, and it stands behind the closing one. */
+ * is none, and it stands at the closing one. */
 INLINE const char *enter(struct scan *s, const char *p, text_fn text, bool closed, bool *is_empty)
 {
     if (!open_level(s, p))
         return NULL;
+    const char closer = s->closer[s->depth];
     p = skip_space(s, p + 1, closed);
-    *is_empty = !ended(s, p, closed) && *p == s->closer[s->depth];
-    if (*is_empty) {
-        s->depth--;
-        return p + 1;
-    }
-    if (s->closer[s->depth] != '}')
+    *is_empty = !ended(s, p, closed) && *p == closer;
+    if (*is_empty) /* left as others are, by behind() */
+        return p;
+    if (closer != '}')
         return p;
     if (UNLIKELY(s->inside) && s->depth == s->want_depth + 1)
         want_inside(s);
@@ -370,28 +382,36 @@ INLINE const char *enter(struct scan *s, const char *p, text_fn text, bool close
 INLINE bool scan_core(struct scan *s, text_fn text, bool closed)
 {
     const char *p = s->begin;
-    bool ignored, is_empty;
+    bool ignored, is_empty, is_valid;
     for (;;) {
-        p = skip_space(s, p, closed);
         if (UNLIKELY(ended(s, p, closed)))
             return bad(s, p, NULL);
         if (s->depth == s->want_depth)
             s->member->p = p;
-        if (*p == '"') {
+        const char c = *p;
+        if (c == '"') {
             p = string(s, p + 1, text, &ignored);
-        } else if (is_digit(*p)) {
+        } else if (is_digit(c)) {
             p = number(s, p, closed);
-        } else if (*p == '{' || *p == '[') {
+        } else if (c == '{' || c == '[') {
             p = enter(s, p, text, closed, &is_empty);
             if (LIKELY(p) && !is_empty)
                 continue;
         } else {
+            const char *const from = p;
+            p = skip_space(s, p, closed);
+            if (p != from)
+                continue;
             p = scalar(s, p);
         }
-        if (UNLIKELY(!p) || UNLIKELY(!(p = behind(s, p, text, closed))))
+        if (UNLIKELY(!p))
             return false;
-        if (s->depth == 0)
-            return true;
+        p = behind(s, p, closed, &is_valid);
+        if (UNLIKELY(!p))
+            return is_valid;
+        p++;
+        if (s->closer[s->depth] == '}' && UNLIKELY(!(p = name(s, p, text, closed))))
+            return false;
     }
 }
 
@@ -505,6 +525,7 @@ static void begin(struct scan *s, struct span body, const struct json_names *nam
     s->names = names;
     s->values = values;
     s->member = &s->ignored;
+    s->ignored.p = s->begin;
     s->inside = NULL;
     s->want_depth = names ? 1 : 0;
     s->unique = NULL;

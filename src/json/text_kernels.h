@@ -17,7 +17,7 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#define JSON_AVX2 __attribute__((target("avx2,bmi,bmi2")))
+#define JSON_AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
@@ -221,25 +221,32 @@ static inline unsigned text_whole_32(const char *p)
     return (unsigned char)p[29] >= 0xF0 ? 29 : 32;
 }
 
+/* Which of the 32 bytes are a quote, a backslash, below 0x20, or 0x80 and above. Flipping bit 1
+ * makes the quote a 0x20 and leaves what is below there; the comparison is signed. */
+JSON_AVX2 TEXT_INLINE unsigned text_stops_32(__m256i v)
+{
+    const __m256i low =
+        _mm256_cmpgt_epi8(_mm256_set1_epi8(0x21), _mm256_xor_si256(v, _mm256_set1_epi8(0x02)));
+    const __m256i backslash = _mm256_cmpeq_epi8(v, _mm256_set1_epi8('\\'));
+    return (unsigned)_mm256_movemask_epi8(_mm256_or_si256(low, backslash));
+}
+
 JSON_AVX2 TEXT_INLINE const char *text_run_avx2(const char *p, const char *end, enum text_mode mode,
                                                 bool *has_escape)
 {
-    const __m256i quote = _mm256_set1_epi8('"'), backslash = _mm256_set1_epi8('\\');
-    const __m256i space = _mm256_set1_epi8(0x20);
     const uintptr_t last = (uintptr_t)end - 32; /* where a whole block may begin */
     while ((uintptr_t)p <= last) {
         const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)p);
-        /* The comparison is signed: below 0x20 is also 0x80 and above. */
-        const __m256i stop = _mm256_or_si256(
-            _mm256_or_si256(_mm256_cmpeq_epi8(v, quote), _mm256_cmpeq_epi8(v, backslash)),
-            _mm256_cmpgt_epi8(space, v));
-        unsigned mask = (unsigned)_mm256_movemask_epi8(stop);
+        unsigned mask = text_stops_32(v);
         size_t block = 32;
         if (mask) {
-            /* When the block is no UTF-8, that may be so only behind the end of this string: then
-             * the characters are looked at one by one. */
+            const char *const at = p + (unsigned)__builtin_ctz(mask);
+            if (LIKELY(*at == '"'))
+                return at;
+            /* Several characters beyond ASCII are looked at together, and what is no UTF-8 then one
+             * by one: that may be so only behind the end of this string. */
             const unsigned high = (unsigned)_mm256_movemask_epi8(v);
-            if (UNLIKELY(high) && text_block_is_utf8(v)) {
+            if (UNLIKELY(__builtin_popcount(high) > 6) && text_block_is_utf8(v)) {
                 mask &= ~high;
                 block = text_whole_32(p);
             }

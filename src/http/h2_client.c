@@ -577,7 +577,7 @@ enum err h2_call_read(struct http_call *call, struct span *piece, int64_t deadli
         if (e == ERR_TIMEOUT && h2_call_try_read(call, piece) == ERR_OK)
             return ERR_OK;
         if (e != ERR_OK)
-            return e == ERR_TIMEOUT ? ERR_UPSTREAM_TIMEOUT : e;
+            return e;
     }
     return e;
 }

@@ -322,6 +322,8 @@ static enum err unpack(struct http_request *rq)
     if (e == ERR_TOO_LARGE)
         return fail(&rq->failure, e, "the body unpacks to more than %llu bytes",
                     (unsigned long long)rq->settings->body_max);
+    if (e == ERR_NO_MEMORY)
+        return fail(&rq->failure, ERR_OVERLOADED, "no room for the body");
     if (e != ERR_OK)
         return fail(&rq->failure, e, "the body is not valid gzip");
     rq->ops->drop_body(rq);

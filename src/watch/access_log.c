@@ -21,7 +21,8 @@ struct access_log {
     struct ring *rings;
     size_t ring_count;
     pthread_t thread;
-    _Atomic int fd; /* -1: off */
+    pthread_mutex_t writing; /* held while fd is used, and while it is replaced */
+    _Atomic int fd;          /* -1: off */
     atomic_bool is_stopping, is_asleep;
     int wake_fd;
     _Atomic uint64_t lost;
@@ -85,8 +86,11 @@ static bool drain_ring(struct access_log *log, struct ring *r)
         lines++;
         ring_consume(r);
     }
+    pthread_mutex_lock(&log->writing);
     int fd = atomic_load(&log->fd);
-    if (n > 0 && fd >= 0 && !write_all(fd, log->batch, n))
+    bool is_lost = n > 0 && fd >= 0 && !write_all(fd, log->batch, n);
+    pthread_mutex_unlock(&log->writing);
+    if (is_lost)
         atomic_fetch_add(&log->lost, lines);
     return n > 0;
 }
@@ -139,6 +143,7 @@ static void free_log(struct access_log *log)
     int fd = atomic_load(&log->fd);
     if (fd >= 0)
         sys.close(fd);
+    pthread_mutex_destroy(&log->writing);
     mem_free(log->rings);
     mem_free(log->batch);
     mem_free(log);
@@ -160,6 +165,7 @@ enum err access_log_open(struct span path, size_t workers, struct access_log **o
     struct access_log *log = mem_calloc(1, sizeof *log);
     TRY_ALLOC(log);
     log->fd = -1;
+    pthread_mutex_init(&log->writing, NULL);
     log->wake_fd = eventfd(0, EFD_CLOEXEC);
     log->rings = mem_calloc(workers, sizeof *log->rings);
     log->batch = mem_alloc(BATCH_MAX);
@@ -196,18 +202,13 @@ enum err access_log_reopen(struct access_log *log, struct span path, struct fail
 {
     int fd;
     TRY(open_path(path, &fd, why));
+    /* The writer may be in the middle of a batch: closed under its hands, the number could be a
+     * caller's socket by the time that it is used again. */
+    pthread_mutex_lock(&log->writing);
     int old = atomic_exchange(&log->fd, fd);
-    if (old >= 0) {
-        /* The writer may be about to use it: give the number a new meaning instead of none. */
-        if (fd >= 0) {
-            dup3(fd, old, O_CLOEXEC);
-            atomic_store(&log->fd, old);
-            sys.close(fd);
-        } else {
-            rest(NS_PER_MS);
-            sys.close(old);
-        }
-    }
+    pthread_mutex_unlock(&log->writing);
+    if (old >= 0)
+        sys.close(old);
     return ERR_OK;
 }
 

@@ -5,11 +5,13 @@ import signal
 import socket
 import time
 
+import pytest
+
 from conftest import over
-from gateway import PATIENCE, wait_for
+from gateway import KEY, PATIENCE, run, wait_for
 from test_lifecycle import Paused, begin_stream
 from test_tls_h2 import pki, start_tls  # noqa: F401 (fixtures)
-from wire import RawClient, request
+from wire import Closed, RawClient, request
 
 HEALTH = request("GET", "/healthz")
 
@@ -84,3 +86,29 @@ def test_stop_waits_for_no_handshake(start_tls):  # noqa: F811
         gateway.process.wait(15 * PATIENCE)
         assert time.monotonic() - start < 3 * PATIENCE
     gateway.judge()
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_stream_that_stops_is_late_and_not_broken(start_gateway, version):
+    """The gateway is its own provider here: so it speaks either version."""
+    gateway = start_gateway({"providers": {"mock": {}}})
+    port = gateway.port
+    gateway.configure({
+        "providers": {"mock": {},
+                      "itself": {"dialect": "openai", "base_url": f"http://127.0.0.1:{port}/v1",
+                                 "api_key": KEY, "http": version, "idle_timeout": "200ms"}},
+        "timeouts": {"drain": "300ms"},  # the inner call does not notice that the outer one left
+        "models": {"mock-*": "mock/mock-*", "late-*": "itself/mock-*"},
+    })
+    assert run("reload", "-c", gateway.file).returncode == 0
+    body = (b'{"model":"late-stall-after-2","stream":true,'
+            b'"messages":[{"role":"user","content":"x"}]}')
+    with RawClient(gateway.address) as client:
+        client.send(request("POST", "/v1/chat/completions", [("Authorization", f"Bearer {KEY}")],
+                            body))
+        assert client.read_head()[0] == 200
+        said = b""
+        with pytest.raises(Closed):
+            while True:
+                said += client.read_chunk()
+    assert b'"upstream_timeout"' in said

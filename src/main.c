@@ -29,10 +29,11 @@ static void print_help(FILE *out)
 
 int cli_version(int argc, char **argv)
 {
-    (void)argv;
     if (argc > 1) {
-        fputs("usage: penstock version\n", stderr);
-        return EXIT_USAGE;
+        bool asked = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
+        fputs("usage: penstock version\nPrints the version, and that of the TLS library.\n",
+              asked ? stdout : stderr);
+        return asked ? EXIT_DONE : EXIT_USAGE;
     }
     printf("penstock %s (%s)\n", PENSTOCK_VERSION, OpenSSL_version(OPENSSL_VERSION));
     return EXIT_DONE;
@@ -49,7 +50,7 @@ int main(int argc, char **argv)
     bool asked =
         strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
     if (!asked && *word)
-        fprintf(stderr, "penstock: there is no command '%s'\n\n", word);
+        fprintf(stderr, "penstock: there is no command '%s'\n", word);
     print_help(asked ? stdout : stderr);
     return asked ? EXIT_DONE : EXIT_USAGE;
 }

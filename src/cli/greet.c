@@ -118,8 +118,13 @@ void serve_greet(const struct master *m)
                 "      -H 'Authorization: Bearer " CONFIG_DEMO_KEY "' \\\n"
                 "      -H 'Content-Type: application/json' \\\n"
                 "      -d '{\"model\": \"demo\", \"messages\": [{\"role\": \"user\", \"content\": "
-                "\"Hello\"}]}'\n\n",
-                m->listeners[0].address);
+                "\"Hello\"}]}'\n\n"
+                "OpenAI's SDKs take http://%s/v1 as their base URL and that key. With a provider's "
+                "key\n"
+                "in the environment (OPENAI_API_KEY, say) openai/gpt-4o and its kin answer, too.\n"
+                "Your own configuration: ./penstock.yaml; `penstock config reference` has the "
+                "words.\n\n",
+                m->listeners[0].address, m->listeners[0].address);
 }
 
 /* --- systemd ---------------------------------------------------------------------------------- */

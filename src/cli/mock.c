@@ -44,8 +44,7 @@ static void print_help(void)
     builder_init(&text, 64 * 1024);
     builder_add_cstr(
         &text,
-        "Usage: penstock mock [OPTIONS]\n"
-        "\n"
+        "usage: penstock mock [OPTIONS]\n"
         "The mock provider: answers any model, the same request with the same bytes.\n"
         "\n"
         "  --listen ADDR        where (default 127.0.0.1:8081); unix:/path too\n"
@@ -255,7 +254,9 @@ static int read_options(int argc, char **argv, struct options *o)
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
+    static char name[] = "penstock mock"; /* what getopt complains as */
     uint64_t number = 0;
+    argv[0] = name;
     optind = 1;
     for (int c; (c = getopt_long(argc, argv, "h", known, NULL)) != -1;) {
         bool is_right = true;
@@ -281,6 +282,7 @@ static int read_options(int argc, char **argv, struct options *o)
             print_help();
             return 0;
         default: /* getopt has said what is wrong */
+            fputs("`penstock mock --help` tells what there is\n", stderr);
             is_right = false;
         }
         if (!is_right)

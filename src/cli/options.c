@@ -44,10 +44,11 @@ bool cli_read_options(int argc, char **argv, const char *help, const char **file
             *status = EXIT_DONE;
             return false;
         }
-        const char *value = option_value(argc, argv, &i);
+        const char *arg = argv[i], *value = option_value(argc, argv, &i);
         if (!value || !*value) {
-            fprintf(stderr, "penstock: '%s' is not understood here\n%s", argv[MIN(i, argc - 1)],
-                    help);
+            bool is_ours = strcmp(arg, "-c") == 0 || strncmp(arg, "--config", 8) == 0;
+            fprintf(stderr, "penstock: '%s' %s\n%s", arg,
+                    is_ours ? "needs a file behind it" : "is not understood here", help);
             *status = EXIT_USAGE;
             return false;
         }

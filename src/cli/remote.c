@@ -17,11 +17,15 @@
 
 enum { ANSWER_MAX = 1024 * 1024, TIMEOUT_S = 60 };
 
+#define WHERE                                                                                      \
+    "The instance is found by its configuration, or by PENSTOCK_URL and PENSTOCK_ADMIN_KEY.\n"
+
 struct instance {
     struct listen_address address;
     struct span host; /* for the Host field */
     char key[KEY_BYTES_MAX + 1];
     char host_text[256];
+    char where[256]; /* for messages */
 };
 
 static bool complain(const char *what, const char *why)
@@ -60,6 +64,7 @@ static bool find_by_url(struct instance *in, const char *url)
         return complain("PENSTOCK_ADMIN_KEY is not set", NULL);
     snprintf(in->key, sizeof in->key, "%s", key);
     snprintf(in->host_text, sizeof in->host_text, "%.*s", SPAN_ARG(o.authority));
+    snprintf(in->where, sizeof in->where, "%s", url);
     if (o.unix_path.n == 0)
         return resolve(in, &o);
     char address[256];
@@ -75,8 +80,14 @@ static bool read_kept_key(struct instance *in, const struct config *c, const cha
     if (!admin_key_path(c, file, is_demo, path, sizeof path))
         return false;
     FILE *f = fopen(path, "re");
-    if (!f)
-        return complain(path, strerror(errno));
+    if (!f) {
+        fprintf(
+            stderr,
+            "penstock: the admin key cannot be read from %s: %s\n"
+            "Say -c FILE as for `penstock serve`, or set PENSTOCK_URL and PENSTOCK_ADMIN_KEY.\n",
+            path, strerror(errno));
+        return false;
+    }
     bool ok = fgets(in->key, sizeof in->key, f) != NULL;
     fclose(f);
     in->key[strcspn(in->key, "\n")] = '\0';
@@ -94,6 +105,7 @@ static bool use_config(struct instance *in, const struct config *c, const char *
     if (listen_parse(l->address, &in->address, &why) != ERR_OK)
         return complain(file, why);
     snprintf(in->host_text, sizeof in->host_text, "localhost");
+    snprintf(in->where, sizeof in->where, "%.*s", SPAN_ARG(l->address));
     if (key.n == 0)
         return read_kept_key(in, c, file, is_demo);
     snprintf(in->key, sizeof in->key, "%.*s", SPAN_ARG(key));
@@ -139,7 +151,7 @@ static bool exchange(const struct instance *in, const char *method, const char *
                send(fd, request, (size_t)n, MSG_NOSIGNAL) == n;
     }
     if (!sent) {
-        complain("no instance answers", strerror(errno));
+        fprintf(stderr, "penstock: no instance answers at %s: %s\n", in->where, strerror(errno));
         if (fd >= 0)
             close(fd);
         return false;
@@ -230,7 +242,7 @@ int cli_reload(int argc, char **argv)
     return order(argc, argv,
                  "usage: penstock reload [-c FILE]\n"
                  "Makes a running instance read its configuration again, and waits until it is\n"
-                 "served. A configuration with a mistake changes nothing.\n",
+                 "served. A configuration with a mistake changes nothing.\n" WHERE,
                  "/admin/v1/reload", 200);
 }
 
@@ -238,7 +250,7 @@ int cli_drain(int argc, char **argv)
 {
     return order(argc, argv,
                  "usage: penstock drain [-c FILE]\n"
-                 "Makes a running instance finish what is under way and end, as TERM does.\n",
+                 "Makes a running instance finish what is under way and end, as TERM does.\n" WHERE,
                  "/admin/v1/drain", 202);
 }
 
@@ -258,7 +270,7 @@ int cli_status(int argc, char **argv)
     const char *file;
     int status;
     static const char help[] = "usage: penstock status [-c FILE]\n"
-                               "Tells how a running instance is.\n";
+                               "Tells how a running instance is.\n" WHERE;
     if (!cli_read_options(argc, argv, help, &file, &status))
         return status;
     struct builder answer;
@@ -268,7 +280,8 @@ int cli_status(int argc, char **argv)
     if (status == 200 && is_json(body))
         print_members(body);
     else if (status)
-        fprintf(stderr, "penstock: the instance answered with status %d\n", status);
+        fprintf(stderr, "penstock: the instance answered with status %d%s\n", status,
+                status == 401 ? ": the admin key is not its own" : "");
     builder_deinit(&answer);
     return status == 200 ? EXIT_DONE : EXIT_NO;
 }

@@ -257,7 +257,8 @@ static void reap(struct master *m)
         if (pid == m->worker)
             on_worker_death(m, status);
         else if (pid == m->successor) {
-            log_error("the new binary ended before it served: going on with this one");
+            if (!m->is_ending) /* else it served, and ended before we did */
+                log_error("the new binary ended before it served: going on with this one");
             m->successor = 0;
         }
     }

@@ -28,7 +28,7 @@ struct exchange {
     struct http_request *rq;
     struct policy *policy;   /* referenced */
     struct failure *failure; /* the request's slot */
-    char id[ID_BYTES + 1]; /* NUL-terminated: the fiber's label, too */
+    char id[ID_BYTES + 1];   /* NUL-terminated: the fiber's label, too */
     int64_t wall_ns;
 
     /* identify */

@@ -125,8 +125,8 @@ bool listen_is_taken(const struct listen_address *a)
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* what is closing does not count */
     if (family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
-    bool is_taken = bind(fd, (const struct sockaddr *)&a->socket_address, a->size) != 0 &&
-                    errno == EADDRINUSE;
+    bool is_taken =
+        bind(fd, (const struct sockaddr *)&a->socket_address, a->size) != 0 && errno == EADDRINUSE;
     sys.close(fd);
     return is_taken;
 }

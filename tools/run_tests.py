@@ -236,7 +236,9 @@ def valgrind(phase):
     suppressions = ROOT / "tests" / "valgrind.supp"
     if suppressions.exists():
         wrapper += f" --suppressions={suppressions}"
-    meson_test(phase, "build-gcc", "--timeout-multiplier", "20", "--wrapper", wrapper)
+    # The fault tests count their allocations themselves, and take a thousand processes.
+    meson_test(phase, "build-gcc", "--no-suite", "fault", "--timeout-multiplier", "20",
+               "--wrapper", wrapper)
 
 
 def aarch64(phase):
@@ -244,6 +246,13 @@ def aarch64(phase):
     optional("aarch64-linux-gnu-gcc", reason)
     optional("qemu-aarch64", reason)
     phase.tap([sys.executable, "tools/aarch64_tests.py", "--jobs", phase.options.jobs], "aarch64")
+
+
+def fault(phase):
+    """Each n-th call fails, not just some: the others run a sample with the unit tests."""
+    build(phase, "build-asan")
+    phase.tap(["build-asan/tests/fault/fault", "--long"], "fault", seconds=8 * 3600,
+              **SANITIZER_ENVIRONMENT)
 
 
 def run_fuzzer(phase, program, seconds):
@@ -343,8 +352,8 @@ def h2spec(phase):
 
 
 PHASES = [release, checks, unit, clang, lint, asan, tsan, valgrind, aarch64, fuzz, conformance,
-          h2spec, e2e, e2e_asan, soak]
-LONG_ONLY = [soak]
+          h2spec, e2e, e2e_asan, fault, soak]
+LONG_ONLY = [fault, soak]
 
 
 def run_phase(function, options):

@@ -1,4 +1,4 @@
-/* fault [--long] SCENARIO [DOOR] -- the n-th call of a kind fails, for every n, over a script.
+/* fault [--long] [SCENARIO [ROW [N]]] -- the n-th call of a kind fails, for every n, over a script.
  *
  * Each case is a process of its own: a worker starts, the fault is armed, the script of the
  * scenario runs, the fault is disarmed, and then must hold: every answer that looked whole was
@@ -30,7 +30,7 @@
 #endif
 
 enum { SESSIONS_KEPT = 8 }; /* of TLS, by the process: more or fewer after a failure */
-enum { STEPS_MAX = 24, CASE_SECONDS_MAX = 60, CASES_MAX = 12, LARGE = 100 * 1024 };
+enum { STEPS_MAX = 24, CASE_SECONDS_MAX = 60, CASES_MAX = 8, LARGE = 100 * 1024 };
 
 /* --- what went wrong, in a case's own process ------------------------------------------------- */
 

@@ -39,7 +39,8 @@ static bool says(const struct json_node *object, const char *name, struct span t
         span_eq(seen, text))
         return true;
     printf("# member %s\n", name);
-    return EXPECT(!"the member says what the record says");
+    bool says_what_the_record_says = false;
+    return EXPECT(says_what_the_record_says);
 }
 
 static bool says_word(const struct json_node *object, const char *name, const char *word)
@@ -54,7 +55,8 @@ static bool is_raw(const struct json_node *object, const char *name, const char 
     if (node && span_eq(node->raw, span_of_cstr(raw)))
         return true;
     printf("# member %s\n", name);
-    return EXPECT(!"the member is what the record says");
+    bool is_what_the_record_says = false;
+    return EXPECT(is_what_the_record_says);
 }
 
 static bool is_number(const struct json_node *object, const char *name, int64_t value)

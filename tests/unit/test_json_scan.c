@@ -166,6 +166,8 @@ TEST(members_of_wanted_objects_are_found)
     CHECK(nested_are(SPAN("{\"usage\":{\"in_details\":{\"cached_tokens_0f_the_prompt\":7}}}"),
                      (const char *[]){"{\"in_details\":{\"cached_tokens_0f_the_prompt\":7}}", NULL,
                                       NULL, "{\"cached_tokens_0f_the_prompt\":7}", NULL}));
+    CHECK(nested_are(SPAN("{\"usage\":{\"in_detaiXs\":1}}"),
+                     (const char *[]){"{\"in_detaiXs\":1}", NULL, NULL, NULL, NULL}));
     CHECK(nested_are(SPAN("{\"usage\":{\"in\":1,\"in\":1}}"), NULL));
     CHECK(nested_are(SPAN("{\"usage\":{\"in\":1}"), NULL));
     CHECK(nested_are(SPAN("{\"usage\":{\"in\":1}}}"), NULL));

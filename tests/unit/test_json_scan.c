@@ -111,6 +111,69 @@ TEST(every_code_point_passes_and_no_surrogate_does)
     }
 }
 
+/* --- names inside of names ------------------------------------------------------------------- */
+
+static bool nested_are(struct span body, const char *const *expected)
+{
+    static const struct span top_list[] = {SPAN_INIT("usage"), SPAN_INIT("id")};
+    static const struct span usage_list[] = {SPAN_INIT("in"), SPAN_INIT("in_details")};
+    static const struct span details_list[] = {SPAN_INIT("cached_tokens_of_the_prompt")};
+    struct json_names top, usage, details;
+    struct span values[5];
+    struct json_report report;
+    size_t count;
+    const struct json_kernel *const *const kernels = json_kernels(&count);
+    bool is_right = true;
+    json_names_init(&top, top_list, ARRAY_LEN(top_list));
+    json_names_init(&usage, usage_list, ARRAY_LEN(usage_list));
+    json_names_init(&details, details_list, ARRAY_LEN(details_list));
+    json_names_nest(&usage, 1, &details);
+    json_names_nest(&top, 0, &usage);
+    for (size_t k = 0; k < count; k++) {
+        json_kernel_use(kernels[k]);
+        /* Once as it is, once with all that is checked besides. */
+        for (unsigned flags = 0; flags <= JSON_UNIQUE_NAMES; flags += JSON_UNIQUE_NAMES) {
+            const bool is_json = json_scan(body, &top, flags, values, &report) == ERR_OK;
+            is_right &= EXPECT(is_json == (expected != NULL));
+            for (size_t i = 0; is_json && expected && i < ARRAY_LEN(values); i++)
+                is_right &= EXPECT(expected[i] ? span_eq(values[i], span_of_cstr(expected[i]))
+                                               : values[i].p == NULL);
+        }
+    }
+    return is_right;
+}
+
+TEST(members_of_wanted_objects_are_found)
+{
+    CHECK(nested_are(SPAN("{\"in\":1,\"x\":{\"usage\":{\"in\":2}},\"usage\" : { \"in\":3 , "
+                          "\"y\":{\"in\":4,\"in_details\":5},\"in_details\":{\"in\":6,"
+                          "\"cached_tokens_of_the_prompt\":7}},\"out\":8,\"id\":9} "),
+                     (const char *[]){"{ \"in\":3 , \"y\":{\"in\":4,\"in_details\":5},"
+                                      "\"in_details\":{\"in\":6,"
+                                      "\"cached_tokens_of_the_prompt\":7}}",
+                                      "9", "3", "{\"in\":6,\"cached_tokens_of_the_prompt\":7}",
+                                      "7"}));
+    CHECK(nested_are(SPAN("{\"usage\":[{\"in\":3}],\"id\":{}}"),
+                     (const char *[]){"[{\"in\":3}]", "{}", NULL, NULL, NULL}));
+    CHECK(nested_are(SPAN("{\"usage\":{},\"id\":{\"in\":1}}"),
+                     (const char *[]){"{}", "{\"in\":1}", NULL, NULL, NULL}));
+    CHECK(nested_are(
+        SPAN("{\"u\\u0073age\":{\"\\u0069n\":\"in\",\"in_details\":{}}}"),
+        (const char *[]){"{\"\\u0069n\":\"in\",\"in_details\":{}}", NULL, "\"in\"", "{}", NULL}));
+    CHECK(nested_are(SPAN("[{\"usage\":{\"in\":1}}]"),
+                     (const char *[]){NULL, NULL, NULL, NULL, NULL}));
+    /* A name that differs in its middle only, and one that stands there twice. */
+    CHECK(nested_are(SPAN("{\"usage\":{\"in_details\":{\"cached_tokens_0f_the_prompt\":7}}}"),
+                     (const char *[]){"{\"in_details\":{\"cached_tokens_0f_the_prompt\":7}}", NULL,
+                                      NULL, "{\"cached_tokens_0f_the_prompt\":7}", NULL}));
+    CHECK(nested_are(SPAN("{\"usage\":{\"in_detaiXs\":1}}"),
+                     (const char *[]){"{\"in_detaiXs\":1}", NULL, NULL, NULL, NULL}));
+    CHECK(nested_are(SPAN("{\"usage\":{\"in\":1,\"in\":1}}"), NULL));
+    CHECK(nested_are(SPAN("{\"usage\":{\"in\":1}"), NULL));
+    CHECK(nested_are(SPAN("{\"usage\":{\"in\":1}}}"), NULL));
+    CHECK(nested_are(SPAN("{\"usage\":{\"in\":1]}"), NULL));
+}
+
 /* --- the grammar ---------------------------------------------------------------------------- */
 
 static bool is_same_report(const struct json_report *a, const struct json_report *b)
@@ -348,6 +411,7 @@ TEST(a_lack_of_memory_is_an_error)
 int main(void)
 {
     json_names_init(&names, wanted, WANTED);
+    RUN(members_of_wanted_objects_are_found);
     RUN(a_kernel_stops_at_the_first_byte_that_is_not_plain);
     RUN(a_kernel_knows_every_sequence_of_utf8);
     RUN(every_code_point_passes_and_no_surrogate_does);

@@ -38,9 +38,8 @@ static bool says(const struct json_node *object, const char *name, struct span t
     if (node && text.n > 0 && json_node_string(node, &arena, &seen) == ERR_OK &&
         span_eq(seen, text))
         return true;
-    printf("# member %s\n", name);
-    bool says_what_the_record_says = false;
-    return EXPECT(says_what_the_record_says);
+    printf("# the member %s does not say what the record says\n", name);
+    return EXPECT(false);
 }
 
 static bool says_word(const struct json_node *object, const char *name, const char *word)
@@ -54,9 +53,8 @@ static bool is_raw(const struct json_node *object, const char *name, const char 
     const struct json_node *node = json_find(object, span_of_cstr(name));
     if (node && span_eq(node->raw, span_of_cstr(raw)))
         return true;
-    printf("# member %s\n", name);
-    bool is_what_the_record_says = false;
-    return EXPECT(is_what_the_record_says);
+    printf("# the member %s is not what the record says\n", name);
+    return EXPECT(false);
 }
 
 static bool is_number(const struct json_node *object, const char *name, int64_t value)
@@ -162,15 +160,16 @@ static bool text_comes_back(struct span text, struct span seen)
     return round_trip(&r, seen);
 }
 
-/* Every byte at every place of texts of every short length: the copy goes by words. */
+/* Every kind of byte at every place of texts of every short length: the copy goes by words. */
 TEST(any_byte_at_any_place_comes_back)
 {
+    static const char bytes[] = {0, 1, '\b', '\n', 0x1F, ' ', '!', '"', '#', '[', '\\', ']', 0x7F};
     for (size_t n = 1; n <= 20; n++)
         for (size_t at = 0; at < n; at++)
-            for (unsigned c = 0; c < 0x80; c += c == 0x23 || c == 0x5D ? 0x1F : 1) {
+            for (size_t c = 0; c < ARRAY_LEN(bytes); c++) {
                 char text[20];
                 memset(text, 'a', sizeof text);
-                text[at] = (char)c;
+                text[at] = bytes[c];
                 CHECK(text_comes_back(span(text, n), span(text, n)));
             }
 }

@@ -224,7 +224,8 @@ def tsan(phase):
     # The run-time library of gcc 12 cannot place its shadow where addresses are very random.
     if phase.run(["setarch", "-R", "true"])[0] == 0:
         arguments += ["--wrapper", "setarch -R"]
-    meson_test(phase, "build-tsan", *arguments)
+    # The fault tests take minutes a row under this sanitizer; ASan runs them.
+    meson_test(phase, "build-tsan", "--no-suite", "fault", *arguments)
 
 
 def valgrind(phase):
@@ -353,7 +354,8 @@ def h2spec(phase):
 
 PHASES = [release, checks, unit, clang, lint, asan, tsan, valgrind, aarch64, fuzz, conformance,
           h2spec, e2e, e2e_asan, fault, soak]
-LONG_ONLY = [fault, soak]
+# clang-tidy alone takes ten minutes: `make lint` before a change is handed over, not in each run.
+LONG_ONLY = [fault, lint, soak]
 
 
 def run_phase(function, options):

@@ -539,9 +539,12 @@ static void begin(struct scan *s, struct span body, const struct json_names *nam
             values[i] = (struct span){NULL, 0};
 }
 
+/* The root is an array or object, and its last byte could be the root's end: then no other value
+ * ends at the body's end, and there is no value at depth 0. Both must hold for `closed` scans. */
 static bool is_closed(struct span body)
 {
-    return body.n > 1 && (body.p[body.n - 1] == '}' || body.p[body.n - 1] == ']');
+    return body.n > 1 && ((body.p[0] == '{' && body.p[body.n - 1] == '}') ||
+                          (body.p[0] == '[' && body.p[body.n - 1] == ']'));
 }
 
 enum err json_scan(struct span body, const struct json_names *names, unsigned flags,

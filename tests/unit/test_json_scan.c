@@ -238,6 +238,18 @@ static bool fails_at(const char *text, size_t at, const char *reason)
     return EXPECT(is_bad) && EXPECT(report.at == at) && EXPECT(strcmp(report.reason, reason) == 0);
 }
 
+/* Bodies whose last byte looks as though it closed a root that is none. */
+TEST(a_root_without_brackets_ends_where_it_ends)
+{
+    static const struct span wrong[] = {
+        SPAN_INIT("-12,1]"), SPAN_INIT("1]"),  SPAN_INIT("1}"),      SPAN_INIT("\"a\",null]"),
+        SPAN_INIT("true}}"), SPAN_INIT("[1}"), SPAN_INIT(" 1,[2]]"), SPAN_INIT("[],[]")};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct json_report report;
+        CHECK(json_scan(wrong[i], NULL, 0, NULL, &report) == ERR_BAD_JSON);
+    }
+}
+
 TEST(a_failure_says_where_and_why)
 {
     CHECK(fails_at("", 0, "the text ends too early"));
@@ -416,6 +428,7 @@ int main(void)
     RUN(a_kernel_knows_every_sequence_of_utf8);
     RUN(every_code_point_passes_and_no_surrogate_does);
     RUN(the_scanner_agrees_with_the_grammar_on_mutated_bodies);
+    RUN(a_root_without_brackets_ends_where_it_ends);
     RUN(a_failure_says_where_and_why);
     RUN(depth_is_bounded);
     RUN(wanted_values_are_handed_out_raw);

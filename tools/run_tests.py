@@ -355,8 +355,9 @@ def h2spec(phase):
 
 PHASES = [release, checks, unit, clang, lint, asan, tsan, valgrind, aarch64, fuzz, conformance,
           h2spec, e2e, e2e_asan, fault, soak]
-# clang-tidy alone takes ten minutes: `make lint` before a change is handed over, not in each run.
-LONG_ONLY = [fault, lint, soak]
+# clang-tidy alone takes ten minutes (`make lint`); valgrind and the second run of the end-to-end
+# tests, under ASan, are for the long run too.
+LONG_ONLY = [e2e_asan, fault, lint, soak, valgrind]
 
 
 def run_phase(function, options):

@@ -172,6 +172,7 @@ def kill_workers_under_load(gateway, count):
     return pauses
 
 
+@pytest.mark.long  # depends on how loaded the machine is
 def test_killed_workers(start_gateway, mock):
     gateway = start_gateway(over(mock.base_url))
     pauses = kill_workers_under_load(gateway, 10)

@@ -258,6 +258,7 @@ def test_first_chunk_is_not_held_back(gateway, upstream):
         assert b"[DONE]" in client.read_chunked()
 
 
+@pytest.mark.long  # depends on how loaded the machine is
 def test_stream_with_an_endless_line(gateway, upstream):
     async def script(call):
         await call.begin_stream()

@@ -282,4 +282,16 @@ static inline void hang_up(struct play *p, struct stream *s)
     (void)p, (void)s;
 }
 
+/* How deep the stacks went; debug builds know. */
+static inline void report_census(void)
+{
+    struct builder census;
+    builder_init(&census, 4096);
+    size_t deepest = fiber_census(&census);
+    printf("# deepest stack: %zu bytes\n", deepest);
+    if (deepest > 0)
+        fwrite(builder_span(&census).p, 1, builder_span(&census).n, stderr);
+    builder_deinit(&census);
+}
+
 #endif

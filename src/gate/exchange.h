@@ -37,7 +37,6 @@ struct exchange {
     /* understand */
     struct call call;
     struct span project, user, tags; /* what the caller said about itself */
-    bool has_route_header;
 
     /* match */
     const struct route *route;
@@ -63,7 +62,6 @@ struct exchange {
     /* relay */
     struct usage usage;
     int64_t first_token_ns; /* after the head was received; -1: none */
-    bool stream_ended;      /* the provider said so */
     bool client_gone;
 
     /* when: monotonic */

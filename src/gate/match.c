@@ -30,7 +30,6 @@ static enum err find_route(struct exchange *x)
     if (name.n == 0)
         return ERR_OK;
     x->route = map_get(&x->policy->routes_by_name, name);
-    x->has_route_header = true;
     if (!x->route)
         return fail(x->failure, ERR_BAD_REQUEST, "there is no route '%.*s'", SPAN_ARG(name));
     return ERR_OK;

@@ -47,14 +47,14 @@ static SUSPENDS enum err begin_stream(struct exchange *x)
     return http_reply_begin(x->rq, &head, HTTP_LENGTH_UNKNOWN);
 }
 
-/* Looks into what passes: usage, and whether the provider said that it ended. */
+/* Looks into what passes, for the usage that it tells. */
 static enum err watch_events(struct exchange *x, struct sse_reader *reader, struct span bytes)
 {
     struct sse_event event;
     enum err e;
     while ((e = sse_next(reader, &bytes, &event)) == ERR_OK)
-        if (event.has_data && openai_read_event(event.data, &x->usage) == STREAM_DONE)
-            x->stream_ended = true;
+        if (event.has_data)
+            (void)openai_read_event(event.data, &x->usage);
     return e == ERR_AGAIN ? ERR_OK : e;
 }
 

@@ -422,12 +422,6 @@ int main(void)
     RUN(a_cut_connection_is_not_a_clean_end);
     RUN(a_silent_peer_costs_no_more_than_the_deadline);
     RUN(a_peer_without_tls_is_told_apart);
-    struct builder census;
-    builder_init(&census, 4096);
-    size_t deepest = fiber_census(&census);
-    printf("# deepest stack: %zu bytes\n", deepest);
-    if (deepest > 0)
-        fwrite(builder_span(&census).p, 1, builder_span(&census).n, stderr);
-    builder_deinit(&census);
+    report_census();
     return TESTS_DONE();
 }

@@ -315,12 +315,6 @@ int main(void)
     RUN(a_message_leaves_in_one_writev);
     RUN(tries_take_what_they_can);
     RUN(any_system_call_may_fail);
-    struct builder census;
-    builder_init(&census, 4096);
-    size_t deepest = fiber_census(&census);
-    printf("# deepest stack: %zu bytes\n", deepest);
-    if (deepest > 0)
-        fwrite(builder_span(&census).p, 1, builder_span(&census).n, stderr);
-    builder_deinit(&census);
+    report_census();
     return TESTS_DONE();
 }
